@@ -1,8 +1,11 @@
 //! Compiles the contracts with protox: no protoc is needed.
 
-use std::path::PathBuf;
-#![allow(clippy::disallowed_methods, reason = "cargo tells a build script its paths in the environment")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script its paths in the environment"
+)]
 
+use std::path::PathBuf;
 
 use prost::Message as _;
 

@@ -3,6 +3,8 @@
 //! New fields, values, messages and calls are recorded with `FINEPICK_UPDATE_GOLDEN=1 cargo test -p finepick-proto`. The switch
 //! never drops a line: what was published stays, and taking it away means editing the golden file by hand, in plain sight.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
