@@ -1,0 +1,65 @@
+//! Calling other services: channels that heal by themselves, and one transport type for remote and in process.
+
+mod transport;
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+pub use self::transport::Transport;
+
+use crate::config::{ConfigError, EndpointConfig, read_file};
+
+/// A channel to this endpoint. It connects at the first call, and again whenever the connection is gone: a backend
+/// that was restarted works without any action.
+///
+/// # Errors
+/// When the URL or a certificate cannot be used. Never because the backend is away.
+pub fn channel(config: &EndpointConfig) -> Result<Channel, ConfigError> {
+    let invalid = |error: &tonic::transport::Error| {
+        ConfigError::Invalid(format!("endpoint {:?}: {}", config.endpoint, chain(error)))
+    };
+    let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
+        .map_err(|error| invalid(&error))?
+        .connect_timeout(config.connect_timeout.get())
+        .tcp_nodelay(true);
+    if let Some(interval) = config.keepalive_interval.non_zero() {
+        endpoint = endpoint
+            .http2_keep_alive_interval(interval)
+            .keep_alive_timeout(config.keepalive_timeout.get());
+    }
+    if endpoint.uri().scheme_str() == Some("https") {
+        endpoint = endpoint
+            .tls_config(client_tls(config)?)
+            .map_err(|error| invalid(&error))?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+fn client_tls(config: &EndpointConfig) -> Result<ClientTlsConfig, ConfigError> {
+    let files = &config.tls;
+    let mut tls = ClientTlsConfig::new().timeout(config.connect_timeout.get());
+    if let Some(authority) = &files.ca {
+        tls = tls.ca_certificate(Certificate::from_pem(read_file("tls.ca", authority)?));
+    }
+    if let (Some(cert), Some(key)) = (&files.cert, &files.key) {
+        tls = tls.identity(Identity::from_pem(
+            read_file("tls.cert", cert)?,
+            read_file("tls.key", key)?,
+        ));
+    }
+    if let Some(domain) = &files.domain {
+        tls = tls.domain_name(domain);
+    }
+    Ok(tls)
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
