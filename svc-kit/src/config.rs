@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use self::reference::{Block, check_document, reference};
+pub use self::reference::{Block, check_document, check_golden, common_reference, reference};
 pub use self::sections::{ClientTls, EndpointConfig, LogFormat, ServerConfig, ServerTls, TelemetryConfig};
 pub use self::values::{ByteSize, HumanDuration, ParseValueError};
 
@@ -147,6 +147,7 @@ pub fn load<C: ServiceConfig>(
 
 /// The process's environment, as [`load`] takes it. The one place where the environment is read; names and values
 /// that are not Unicode are left out.
+#[expect(clippy::disallowed_methods, reason = "this crate is the one place where the environment is read")]
 pub fn process_env() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
@@ -163,3 +164,6 @@ pub fn to_toml<C: ServiceConfig>(config: &C) -> Result<String, ConfigError> {
 pub(crate) fn read_file(key: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
     std::fs::read(path).map_err(|error| ConfigError::Invalid(format!("{key}: cannot read {}: {error}", path.display())))
 }
+
+#[cfg(test)]
+mod tests;

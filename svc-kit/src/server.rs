@@ -19,7 +19,7 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tower::Service;
 
 pub use self::call::{Call, REQUEST_ID};
-pub use self::stack::unknown_service;
+pub use self::stack::{service_of, unknown_service};
 pub use crate::limits::RpcService;
 
 use crate::config::{ConfigError, ServerConfig, read_file};

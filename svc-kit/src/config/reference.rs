@@ -1,11 +1,13 @@
 //! The reference of all keys is made from the code, and the page in `docs/` is compared with it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 
 use config::{Config, Value, ValueKind};
+use serde::{Deserialize, Serialize};
 
-use super::{ServiceConfig, sections};
+use super::{ServerConfig, ServiceConfig, TelemetryConfig, sections};
 
 /// One service's part of a page: what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,19 +18,35 @@ pub struct Block {
     pub text: String,
 }
 
-/// The reference of a configuration: every key with its default and meaning.
+/// What every service has in common, with the defaults they share.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Common {
+    server: ServerConfig,
+    telemetry: TelemetryConfig,
+}
+
+/// The reference of the common sections.
+///
+/// # Errors
+/// As [`reference`].
+pub fn common_reference() -> Result<Block, String> {
+    let keys = keys_of(&Common::default())?;
+    let meanings: Vec<(String, &str)> = common_meanings();
+    table("common", &keys, &meanings)
+}
+
+/// The reference of a service: its own keys, and the common ones whose defaults it changes, each with default and
+/// meaning.
 ///
 /// # Errors
 /// When a key has no meaning, or a meaning no key; names them.
 pub fn reference<C: ServiceConfig>(name: &str) -> Result<Block, String> {
-    let defaults = Config::try_from(&C::default()).map_err(|error| error.to_string())?;
-    let mut keys = BTreeMap::new();
-    flatten("", &defaults.cache, &mut keys);
+    let common = keys_of(&Common::default())?;
+    let mut keys = keys_of(&C::default())?;
+    keys.retain(|key, default| common.get(key) != Some(default));
 
-    let mut meanings: Vec<(String, &str)> = sections::MEANINGS
-        .iter()
-        .map(|(key, text)| ((*key).to_owned(), *text))
-        .collect();
+    let mut meanings = Vec::new();
     for (key, text) in C::MEANINGS {
         if let Some(section) = key.strip_suffix(".@endpoint") {
             let all = sections::ENDPOINT_MEANINGS.iter();
@@ -37,24 +55,35 @@ pub fn reference<C: ServiceConfig>(name: &str) -> Result<Block, String> {
             meanings.push(((*key).to_owned(), *text));
         }
     }
+    let changed = common_meanings().into_iter().filter(|(pattern, _)| keys.keys().any(|key| matches(pattern, key)));
+    meanings.extend(changed);
+    table(name, &keys, &meanings)
+}
 
+fn common_meanings() -> Vec<(String, &'static str)> {
+    sections::MEANINGS.iter().map(|(key, text)| ((*key).to_owned(), *text)).collect()
+}
+
+fn keys_of<T: Serialize>(defaults: &T) -> Result<BTreeMap<String, String>, String> {
+    let defaults = Config::try_from(defaults).map_err(|error| error.to_string())?;
+    let mut keys = BTreeMap::new();
+    flatten("", &defaults.cache, &mut keys);
+    Ok(keys)
+}
+
+fn table(name: &str, keys: &BTreeMap<String, String>, meanings: &[(String, &str)]) -> Result<Block, String> {
     let mut text = String::from("| key | default | meaning |\n|---|---|---|\n");
-    for (key, default) in &keys {
+    for (key, default) in keys {
         let Some((_, meaning)) = meanings.iter().find(|(pattern, _)| matches(pattern, key)) else {
             return Err(format!("{key} has no meaning: add it to MEANINGS"));
         };
-        text.push_str(&format!("| `{key}` | {default} | {meaning} |\n"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| `{key}` | {default} | {meaning} |");
     }
-    if let Some((pattern, _)) = meanings
-        .iter()
-        .find(|(pattern, _)| !keys.keys().any(|key| matches(pattern, key)))
-    {
+    if let Some((pattern, _)) = meanings.iter().find(|(pattern, _)| !keys.keys().any(|key| matches(pattern, key))) {
         return Err(format!("{pattern} has a meaning but there is no such key"));
     }
-    Ok(Block {
-        name: name.to_owned(),
-        text,
-    })
+    Ok(Block { name: name.to_owned(), text })
 }
 
 /// Compares a block with the page; with `update`, writes it there instead.
@@ -116,4 +145,14 @@ fn matches(pattern: &str, key: &str) -> bool {
             _ => return false,
         }
     }
+}
+
+/// [`check_document`] as tests call it: with `FINEPICK_UPDATE_GOLDEN=1` in the environment the page is rewritten.
+///
+/// # Errors
+/// As [`check_document`].
+#[expect(clippy::disallowed_methods, reason = "this crate is the one place where the environment is read")]
+pub fn check_golden(page: &Path, block: &Block) -> Result<(), String> {
+    let update = std::env::var_os("FINEPICK_UPDATE_GOLDEN").is_some_and(|value| value == "1");
+    check_document(page, block, update)
 }

@@ -76,8 +76,9 @@ impl App {
     }
 }
 
-/// The service a path belongs to: `/package.Service/Method` → `package.Service`.
-pub(crate) fn service_of(path: &str) -> &str {
+/// The service a path belongs to: `/package.Service/Method` → `package.Service`; empty for other paths.
+#[must_use]
+pub fn service_of(path: &str) -> &str {
     path.strip_prefix('/')
         .and_then(|path| path.split_once('/'))
         .map_or("", |(service, _)| service)
