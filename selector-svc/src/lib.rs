@@ -1,1 +1,26 @@
-//! placeholder
+//! Selection of the checkpoint to fine-tune.
+//!
+//! The domain is pure: tables of measured losses in, rankings and replays out. It knows no transport and no clock, and
+//! compiles without them (`--no-default-features`).
+//!
+//! - [`curve`], [`table`]: what was measured, parsed once into types that cannot be wrong afterwards.
+//! - [`schedule`]: ladders of data sizes.
+//! - [`policy`]: one file each; flat policies order candidates from equally long curves, adaptive ones spend step by step.
+//! - [`constraint`]: who may be chosen. [`metrics`]: how good a choice was.
+//! - [`ranking`], [`simulate`]: the two questions and their answers.
+//! - [`ports`]: what adapters provide.
+
+pub mod constraint;
+pub mod curve;
+pub mod diagnostics;
+pub mod error;
+pub mod metrics;
+pub mod policy;
+pub mod ports;
+pub mod ranking;
+mod regression;
+pub mod schedule;
+pub mod simulate;
+pub mod table;
+pub mod trend;
+pub mod win_share;

@@ -1,0 +1,136 @@
+//! A flat policy as an adaptive one: all candidates at all sizes up to the largest that the budget pays, then a ranking.
+//! This is how Accept then Stop and the other flat policies spend.
+
+use crate::curve::{DataSize, LearningCurve, Loss, Observation};
+use crate::error::SimulateError;
+use crate::policy::{
+    Action, AdaptivePolicy, Decision, FinalForecast, FlatPolicy, IntervalSource, Model, Observed, Pool, Run, Step,
+    order_by_score,
+};
+use crate::schedule::ladder_cost;
+use crate::table::{Attributes, Candidate};
+use crate::trend::{pooled_trends, quoting_variances};
+
+/// What a flat policy may read of a candidate besides its curve.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// Family, parameters and the rest.
+    pub attributes: Attributes,
+    /// Loss before fine-tuning: measuring it costs no examples.
+    pub zero_shot: Option<Loss>,
+}
+
+/// The replay of a flat policy.
+#[derive(Debug)]
+pub struct Exhaustive {
+    policy: Box<dyn FlatPolicy>,
+    profiles: Vec<Profile>,
+    sizes: Vec<DataSize>,
+    full: DataSize,
+    sent: bool,
+    finished: bool,
+}
+
+impl Exhaustive {
+    /// On an ascending, non-empty ladder whose last rung is the full size; budget in examples.
+    ///
+    /// # Errors
+    /// [`SimulateError::BudgetTooSmall`] when not even the smallest size of all fits.
+    pub fn new(
+        policy: Box<dyn FlatPolicy>,
+        profiles: Vec<Profile>,
+        rungs: &[DataSize],
+        budget: u64,
+    ) -> Result<Self, SimulateError> {
+        let cost = |sizes: &[DataSize]| ladder_cost(sizes).saturating_mul(profiles.len() as u64);
+        let affordable = (1..=rungs.len()).rev().filter_map(|n| rungs.get(..n)).find(|sizes| cost(sizes) <= budget);
+        let Some(sizes) = affordable else {
+            let needed = cost(rungs.get(..1).unwrap_or_default());
+            return Err(SimulateError::BudgetTooSmall { needed, budget });
+        };
+        let full = rungs.last().copied().unwrap_or(DataSize::ZERO);
+        Ok(Self { policy, sizes: sizes.to_vec(), profiles, full, sent: false, finished: false })
+    }
+
+    /// The largest size that the budget pays for all.
+    #[must_use]
+    pub fn budget_size(&self) -> DataSize {
+        self.sizes.last().copied().unwrap_or(DataSize::ZERO)
+    }
+
+    /// The candidates with what was observed of them.
+    fn candidates(&self, observed: &Observed) -> Vec<Option<Candidate>> {
+        let candidate = |(index, profile): (usize, &Profile)| {
+            let mut points = observed.curve(index).to_vec();
+            points.extend(profile.zero_shot.map(|loss| Observation::new(DataSize::ZERO, loss)));
+            let curve = LearningCurve::new(points).ok()?;
+            Candidate::new(profile.name.clone(), profile.attributes.clone(), curve).ok()
+        };
+        self.profiles.iter().enumerate().map(candidate).collect()
+    }
+
+    /// (position, ln score, deviation) of all that could be scored.
+    fn judged(&self, observed: &Observed) -> Vec<(usize, f64, Option<f64>)> {
+        let candidates = self.candidates(observed);
+        let known: Vec<(usize, &Candidate)> =
+            candidates.iter().enumerate().filter_map(|(i, c)| Some((i, c.as_ref()?))).collect();
+        let pool = Pool::new(known.iter().map(|(_, c)| *c), self.budget_size(), self.full);
+        let variances = quoting_variances(self.budget_size(), self.full);
+        let curves: Vec<&[Observation]> = pool.members().iter().map(|member| member.seen).collect();
+        let trends = pooled_trends(&curves, variances);
+        let outcomes = self.policy.forecast(&pool);
+        let mut judged = Vec::with_capacity(known.len());
+        for (((index, _), outcome), trend) in known.iter().zip(outcomes).zip(trends) {
+            let Ok(forecast) = outcome else { continue };
+            let sd = match (&forecast.model, self.policy.interval_source()) {
+                (Model::Trend(state, own), _) => Some(state.forecast(self.full.log2(), *own).variance.sqrt()),
+                (_, IntervalSource::PooledTrend) => {
+                    trend.map(|state| state.forecast(self.full.log2(), variances).variance.sqrt())
+                }
+                _ => None,
+            };
+            let score = forecast.predicted_loss.map_or(forecast.score, f64::ln);
+            judged.push((*index, score, sd));
+        }
+        judged
+    }
+}
+
+impl AdaptivePolicy for Exhaustive {
+    fn name(&self) -> &'static str {
+        self.policy.name()
+    }
+
+    fn planned_examples(&self) -> u64 {
+        ladder_cost(&self.sizes).saturating_mul(self.profiles.len() as u64)
+    }
+
+    fn next(&mut self, observed: &Observed) -> Step {
+        if self.finished {
+            return Step { decision: None, action: Action::Finish };
+        }
+        if !self.sent {
+            self.sent = true;
+            let sizes = &self.sizes;
+            let all = 0..self.profiles.len();
+            let runs = all.flat_map(|c| sizes.iter().map(move |size| Run { candidate: c, data_size: *size })).collect();
+            return Step { decision: None, action: Action::Train(runs) };
+        }
+        self.finished = true;
+        let scores = order_by_score(self.judged(observed).into_iter().map(|(c, score, _)| (c, score)));
+        let decision = Decision { data_size: self.budget_size(), trained: self.sizes.clone(), scores, kept: 1 };
+        Step { decision: Some(decision), action: Action::Finish }
+    }
+
+    fn forecasts(&self, observed: &Observed) -> Vec<Option<FinalForecast>> {
+        let mut forecasts = vec![None; self.profiles.len()];
+        for (index, log_loss, sd) in self.judged(observed) {
+            if let Some(slot) = forecasts.get_mut(index) {
+                *slot = Some(FinalForecast { log_loss, sd, quoted_sd: sd });
+            }
+        }
+        forecasts
+    }
+}

@@ -1,0 +1,430 @@
+//! Ranking from curves that are all measured up to one size: the answer, with everything that explains it.
+
+use statrs::function::erf::erf_inv;
+
+use crate::constraint::Constraints;
+use crate::curve::{DataSize, Observation};
+use crate::diagnostics::{Warning, WarningCode, curve_warnings, pooled_noise};
+use crate::error::{InvalidParameter, RankError};
+use crate::metrics::{Cost, Metrics};
+use crate::policy::fitted::FittedForecasts;
+use crate::policy::{
+    Exclusion, Forecast, Interval, IntervalSource, LogLogLine, Member, Model, Pool, Prediction, RankingPolicy, Stop,
+};
+use crate::ports::FitRequest;
+use crate::table::{Candidate, CandidateTable};
+use crate::trend::{TrendState, TrendVariances, is_far, pooled_trends, quoting_variances};
+use crate::win_share::{MAX_TOTAL_DRAWS, Normal, win_shares};
+
+/// Most further sizes of one request.
+pub const MAX_FORECAST_SIZES: usize = 256;
+/// Coverage of intervals unless asked otherwise.
+pub const DEFAULT_LEVEL: f64 = 0.9;
+
+/// The question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankRequest {
+    /// Largest size that counts as measured, 1..=full.
+    pub budget: DataSize,
+    /// Size of the forecast; losses measured there serve the metrics alone (unless it equals the budget).
+    pub full: DataSize,
+    /// How to rank.
+    pub policy: RankingPolicy,
+    /// Who may be chosen.
+    pub constraints: Constraints,
+    /// Nominal coverage of intervals, .01..=.999.
+    pub level: f64,
+    /// Seed of simulations.
+    pub seed: u64,
+    /// Further sizes to forecast at, each > 0.
+    pub forecast_data_sizes: Vec<DataSize>,
+}
+
+impl RankRequest {
+    /// A request with the defaults: no constraints, level .9, seed 0, no further sizes.
+    #[must_use]
+    pub fn new(budget: DataSize, full: DataSize, policy: RankingPolicy) -> Self {
+        Self {
+            budget,
+            full,
+            policy,
+            constraints: Constraints::default(),
+            level: DEFAULT_LEVEL,
+            seed: 0,
+            forecast_data_sizes: Vec::new(),
+        }
+    }
+
+    fn validate(&self) -> Result<(), RankError> {
+        if self.full.is_zero() {
+            return Err(RankError::FullSizeZero);
+        }
+        if self.budget.is_zero() || self.budget > self.full {
+            return Err(RankError::BudgetOutOfRange { budget: self.budget, full: self.full });
+        }
+        self.policy.validate()?;
+        self.constraints.validate()?;
+        InvalidParameter::unless_within("interval_level", self.level, 0.01, 0.999)?;
+        if self.forecast_data_sizes.len() > MAX_FORECAST_SIZES || self.forecast_data_sizes.iter().any(|s| s.is_zero()) {
+            let description = format!("at most {MAX_FORECAST_SIZES} sizes, each above 0");
+            return Err(InvalidParameter::new("forecast_data_sizes", description).into());
+        }
+        Ok(())
+    }
+}
+
+/// A candidate in the ranking.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankedCandidate {
+    /// Its name.
+    pub candidate: String,
+    /// 1 is the best; ties keep the order of the table.
+    pub rank: usize,
+    /// What the policy orders by, lower is better: the predicted loss, or −parameters for `model_size`.
+    pub score: f64,
+    /// Loss at the full size, nats. Absent: the policy ranks without a forecast.
+    pub predicted_loss: Option<f64>,
+    /// Where the loss is expected; see [`rank`] for its calibration. Absent: a warning says why.
+    pub interval: Option<Interval>,
+    /// Share of simulations in which this candidate is the best; not a calibrated probability.
+    pub win_share: Option<f64>,
+    /// Sizes that the forecast rests on, ascending.
+    pub data_sizes_used: Vec<DataSize>,
+    /// Where the policy stopped taking points.
+    pub stop: Stop,
+    /// The fitted log-log line, for the policies that fit one.
+    pub line: Option<LogLogLine>,
+    /// At the further sizes of the request, in their order; empty where the policy gives none.
+    pub forecasts: Vec<Prediction>,
+    /// Remarks.
+    pub warnings: Vec<Warning>,
+    /// The measured loss at the full size, where known.
+    pub true_loss: Option<f64>,
+}
+
+impl RankedCandidate {
+    /// Number of points used.
+    #[must_use]
+    pub fn points_used(&self) -> usize {
+        self.data_sizes_used.len()
+    }
+
+    /// Smallest size used.
+    #[must_use]
+    pub fn first_size_used(&self) -> Option<DataSize> {
+        self.data_sizes_used.first().copied()
+    }
+}
+
+/// A candidate that is not ranked, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExcludedCandidate {
+    /// Its name.
+    pub candidate: String,
+    /// The rule with its numbers.
+    pub exclusion: Exclusion,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranking {
+    /// Name of the policy.
+    pub policy: &'static str,
+    /// Largest size that was looked at.
+    pub budget: DataSize,
+    /// Size of the forecast.
+    pub full: DataSize,
+    /// Best first.
+    pub candidates: Vec<RankedCandidate>,
+    /// Those that could not be ranked, in the order of the table.
+    pub excluded: Vec<ExcludedCandidate>,
+    /// Absent where a ranked candidate's loss at the full size is unknown.
+    pub metrics: Option<Metrics>,
+    /// What the observations up to the budget cost, over all candidates that meet the constraints.
+    pub cost: Cost,
+    /// Fine-tuning all of them at the full size, examples.
+    pub exhaustive_examples: u64,
+    /// Remarks on the whole ranking.
+    pub warnings: Vec<Warning>,
+}
+
+/// Splits a table into those that meet the constraints and those that do not.
+pub(crate) fn eligible<'a>(
+    table: &'a CandidateTable,
+    constraints: &Constraints,
+) -> (Vec<&'a Candidate>, Vec<ExcludedCandidate>) {
+    let (mut live, mut excluded) = (Vec::new(), Vec::new());
+    for candidate in table.candidates() {
+        match constraints.check(candidate) {
+            Ok(()) => live.push(candidate),
+            Err(exclusion) => excluded.push(ExcludedCandidate { candidate: candidate.name().to_owned(), exclusion }),
+        }
+    }
+    (live, excluded)
+}
+
+/// What to ask the fitter before [`rank`]; `None` where the policy needs no fitter.
+///
+/// # Errors
+/// As [`rank`].
+pub fn fit_request(table: &CandidateTable, request: &RankRequest) -> Result<Option<FitRequest>, RankError> {
+    request.validate()?;
+    let Some((law, parameters)) = request.policy.law() else { return Ok(None) };
+    let (live, _) = eligible(table, &request.constraints);
+    let curve = |c: &&Candidate| (c.name().to_owned(), c.curve().up_to(request.budget).to_vec());
+    let mut data_sizes = vec![request.full];
+    data_sizes.extend(&request.forecast_data_sizes);
+    Ok(Some(FitRequest {
+        law,
+        parameters: *parameters,
+        curves: live.iter().map(curve).filter(|(_, points)| !points.is_empty()).collect(),
+        data_sizes,
+        level: request.level,
+        seed: request.seed,
+    }))
+}
+
+/// Ranks the candidates that meet the constraints by their losses up to the budget size.
+///
+/// `fitted`: the fitter's answers to [`fit_request`], for the policies with a law.
+///
+/// # Intervals
+/// CALIBRATION_DOC
+///
+/// # Errors
+/// [`RankError`] where the question makes no sense; trouble with one candidate is that candidate's exclusion.
+pub fn rank(
+    table: &CandidateTable,
+    request: &RankRequest,
+    fitted: Option<&FittedForecasts>,
+) -> Result<Ranking, RankError> {
+    request.validate()?;
+    let (live, mut excluded) = eligible(table, &request.constraints);
+    let pool = Pool::new(live, request.budget, request.full);
+    ensure_measured(&pool, request)?;
+    let policy = request.policy.build(fitted);
+    let outlook = Outlook::new(&pool, policy.interval_source(), request);
+    let draws = u64::from(request.policy.draws()).saturating_mul(pool.members().len() as u64);
+    if draws > MAX_TOTAL_DRAWS {
+        let description = format!("draws times candidates must not exceed {MAX_TOTAL_DRAWS}");
+        return Err(InvalidParameter::new("simulations", description).into());
+    }
+
+    let mut entries: Vec<Entry> = Vec::with_capacity(pool.members().len());
+    for (index, (member, outcome)) in pool.members().iter().zip(policy.forecast(&pool)).enumerate() {
+        match outcome {
+            Ok(forecast) => entries.push(outlook.entry(index, member, forecast)),
+            Err(exclusion) => {
+                excluded.push(ExcludedCandidate { candidate: member.candidate.name().to_owned(), exclusion });
+            }
+        }
+    }
+    entries.sort_by(|a, b| a.answer.score.total_cmp(&b.answer.score).then(a.index.cmp(&b.index)));
+    let place = |name: &str| table.candidates().iter().position(|c| c.name() == name);
+    excluded.sort_by_cached_key(|e| place(&e.candidate));
+    let warnings = share_wins(&mut entries, request);
+    let candidates: Vec<RankedCandidate> =
+        entries.into_iter().enumerate().map(|(i, e)| RankedCandidate { rank: i + 1, ..e.answer }).collect();
+    let part = |m: &Member<'_>| {
+        let examples = m.seen.iter().fold(0_u64, |sum, p| sum.saturating_add(p.data_size().examples()));
+        (examples, m.candidate.attributes().parameters())
+    };
+    Ok(Ranking {
+        policy: policy.name(),
+        budget: request.budget,
+        full: request.full,
+        metrics: metrics(&candidates),
+        candidates,
+        excluded,
+        cost: Cost::sum(pool.members().iter().map(part)),
+        exhaustive_examples: request.full.examples().saturating_mul(pool.members().len() as u64),
+        warnings,
+    })
+}
+
+/// A budget below every measured size is a mistake of the request, unless the policy looks at no curve.
+fn ensure_measured(pool: &Pool<'_>, request: &RankRequest) -> Result<(), RankError> {
+    let needs_curve = !matches!(request.policy, RankingPolicy::ZeroShot | RankingPolicy::ModelSize);
+    let empty = pool.members().iter().all(|member| member.seen.is_empty());
+    if !(needs_curve && empty) || pool.members().is_empty() {
+        return Ok(());
+    }
+    let sizes = pool.members().iter().filter_map(|m| m.candidate.curve().observations().first());
+    Err(RankError::NothingMeasured { budget: request.budget, smallest: sizes.map(Observation::data_size).min() })
+}
+
+fn metrics(candidates: &[RankedCandidate]) -> Option<Metrics> {
+    let truths: Vec<f64> = candidates.iter().map(|c| c.true_loss).collect::<Option<_>>()?;
+    let scores: Vec<f64> = candidates.iter().map(|c| c.score).collect();
+    Metrics::compare(&truths, 0, Some(&scores))
+}
+
+/// A candidate's answer before ranks and win shares.
+struct Entry {
+    index: usize,
+    answer: RankedCandidate,
+    normal: Option<Normal>,
+}
+
+/// What the pool says of uncertainty.
+struct Outlook {
+    source: IntervalSource,
+    variances: TrendVariances,
+    trends: Vec<Option<TrendState>>,
+    noise: Option<f64>,
+    level: f64,
+    quantile: f64,
+    budget: DataSize,
+    full: DataSize,
+    forecast_data_sizes: Vec<DataSize>,
+}
+
+impl Outlook {
+    fn new(pool: &Pool<'_>, source: IntervalSource, request: &RankRequest) -> Self {
+        let curves: Vec<&[Observation]> = pool.members().iter().map(|member| member.seen).collect();
+        let variances = quoting_variances(request.budget, request.full);
+        let trends = if source == IntervalSource::PooledTrend {
+            pooled_trends(&curves, variances)
+        } else {
+            vec![None; curves.len()]
+        };
+        Self {
+            source,
+            variances,
+            trends,
+            noise: pooled_noise(curves.iter().copied()),
+            level: request.level,
+            quantile: std::f64::consts::SQRT_2 * erf_inv(request.level),
+            budget: request.budget,
+            full: request.full,
+            forecast_data_sizes: request.forecast_data_sizes.clone(),
+        }
+    }
+
+    fn entry(&self, index: usize, member: &Member<'_>, forecast: Forecast) -> Entry {
+        let trend = self.trends.get(index).copied().flatten();
+        let (at_full, interval) = self.at_full(&forecast, trend);
+        let mut warnings = self.warnings(member, interval.is_some());
+        warnings.extend(forecast.warnings);
+        let line = if let Model::Line(line) = &forecast.model { Some(*line) } else { None };
+        let answer = RankedCandidate {
+            candidate: member.candidate.name().to_owned(),
+            rank: 0,
+            score: forecast.score,
+            predicted_loss: forecast.predicted_loss,
+            interval,
+            win_share: None,
+            data_sizes_used: forecast.data_sizes_used,
+            stop: forecast.stop,
+            line,
+            forecasts: self.further(&forecast.model, trend),
+            warnings,
+            true_loss: member.candidate.true_loss(self.full).map(crate::curve::Loss::nats),
+        };
+        Entry { index, answer, normal: at_full }
+    }
+
+    /// The predictive distribution of ln loss at the full size, and the interval.
+    fn at_full(&self, forecast: &Forecast, trend: Option<TrendState>) -> (Option<Normal>, Option<Interval>) {
+        if let Model::Given(predictions) = &forecast.model {
+            return (None, predictions.first().and_then(|prediction| prediction.interval));
+        }
+        let normal = self.normal(&forecast.model, trend, self.full);
+        (normal, normal.map(|n| self.interval(n)))
+    }
+
+    fn normal(&self, model: &Model, trend: Option<TrendState>, size: DataSize) -> Option<Normal> {
+        match model {
+            Model::Line(line) => {
+                let sd = trend?.forecast(size.log2(), self.variances).variance.sqrt();
+                Some(Normal { mean: line.log_loss_at(size), sd })
+            }
+            Model::Trend(state, own) => {
+                let ahead = state.forecast(size.log2(), *own);
+                let widened = TrendVariances { slope: own.slope.max(self.variances.slope), ..*own };
+                let sd = state.forecast(size.log2(), widened).variance.sqrt();
+                Some(Normal { mean: ahead.mean, sd })
+            }
+            Model::StandIn | Model::Given(_) => None,
+        }
+    }
+
+    fn interval(&self, normal: Normal) -> Interval {
+        let reach = self.quantile * normal.sd;
+        let end = |log_loss: f64| log_loss.min(700.0).exp();
+        Interval { lower: end(normal.mean - reach), upper: end(normal.mean + reach), level: self.level }
+    }
+
+    fn further(&self, model: &Model, trend: Option<TrendState>) -> Vec<Prediction> {
+        match model {
+            Model::StandIn => Vec::new(),
+            Model::Given(predictions) => predictions.iter().skip(1).copied().collect(),
+            Model::Line(_) | Model::Trend(..) => self
+                .forecast_data_sizes
+                .iter()
+                .filter_map(|size| {
+                    let normal = self.normal(model, trend, *size)?;
+                    let predicted_loss = normal.mean.min(700.0).exp();
+                    Some(Prediction { data_size: *size, predicted_loss, interval: Some(self.interval(normal)) })
+                })
+                .collect(),
+        }
+    }
+
+    fn warnings(&self, member: &Member<'_>, has_interval: bool) -> Vec<Warning> {
+        if self.source == IntervalSource::None {
+            let detail = "a stand-in value, not a forecast of the loss at the full size";
+            return vec![Warning::new(WarningCode::NoInterval, detail)];
+        }
+        let mut warnings = curve_warnings(member.seen, self.noise);
+        if !has_interval {
+            warnings.push(Warning::new(WarningCode::NoInterval, "the method gives no interval for this curve"));
+        }
+        if let Some(detail) = irregularity(member.seen, self.budget) {
+            warnings.push(Warning::new(WarningCode::IrregularLadder, detail));
+        }
+        if let Some(last) = member.seen.last()
+            && is_far(last.data_size(), self.full)
+        {
+            let detail = format!("the full size {} is over 64 times the largest size {}", self.full, last.data_size());
+            warnings.push(Warning::new(WarningCode::LongExtrapolation, detail));
+        }
+        let assumed = self.variances.observation;
+        if member.seen.iter().any(|p| p.log_variance(assumed) > assumed) {
+            let detail = format!("a standard error above the assumed noise of {:.3} in ln loss", assumed.sqrt());
+            warnings.push(Warning::new(WarningCode::NoisyObservations, detail));
+        }
+        warnings
+    }
+}
+
+/// How the sizes differ from budget, budget/2, budget/4, … rounded down; `None` where they do not.
+fn irregularity(seen: &[Observation], budget: DataSize) -> Option<String> {
+    let last = seen.last()?.data_size();
+    if last != budget {
+        return Some(format!("not measured at the budget size {budget}; the largest measured size is {last}"));
+    }
+    let gap = seen.windows(2).find_map(|w| match w {
+        [a, b] if a.data_size() != b.data_size().half() => Some((a.data_size(), b.data_size())),
+        _ => None,
+    });
+    gap.map(|(a, b)| format!("{a} is followed by {b}: not a ladder of halvings; the sizes are used as they are"))
+}
+
+/// Fills the win shares in where every ranked candidate has a predictive distribution.
+fn share_wins(entries: &mut [Entry], request: &RankRequest) -> Vec<Warning> {
+    let Some(normals) = entries.iter().map(|e| e.normal).collect::<Option<Vec<Normal>>>() else { return Vec::new() };
+    for (entry, share) in entries.iter_mut().zip(win_shares(&normals, request.policy.draws(), request.seed)) {
+        entry.answer.win_share = Some(share);
+    }
+    let ([first, second, ..], [a, b, ..]) = (normals.as_slice(), &*entries) else { return Vec::new() };
+    let (gap, uncertainty) = ((second.mean - first.mean).abs(), first.sd.hypot(second.sd));
+    if gap >= uncertainty {
+        return Vec::new();
+    }
+    let detail = format!(
+        "the forecasts of {:?} and {:?} differ by {gap:.3} in ln loss, less than their uncertainty of {uncertainty:.3}",
+        a.answer.candidate, b.answer.candidate
+    );
+    vec![Warning::new(WarningCode::TooCloseToCall, detail)]
+}

@@ -1,0 +1,10 @@
+//! The policies on published curves: goldens, the published table, calibration, and what no input may break.
+//!
+//! The curves are looked for at `FINEPICK_BENCHMARK_DIR` and, failing that, at `../shared/data` beside the repository;
+//! where neither exists, the tests that need them say so and pass.
+
+mod calibration;
+mod data;
+mod golden_adaptive;
+mod golden_flat;
+mod properties;
