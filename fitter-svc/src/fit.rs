@@ -18,7 +18,7 @@ mod vanilla;
 
 use rayon::prelude::*;
 
-pub use joint::{JointCurve, JointFitReport, JointOptions, JointPanel, fit_joint};
+pub use joint::{FactorSign, JointCurve, JointFitReport, JointOptions, JointPanel, fit_joint};
 
 pub use report::{
     Covariance, FLOOR_SHARE, FitReport, JUMP_SDS, MIN_QUOTABLE_POINTS, RISE_SHARE, Termination, Verdict, Warning,

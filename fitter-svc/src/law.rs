@@ -108,7 +108,7 @@ pub enum CoefficientName {
     JointScale,
     /// A of the additive joint law, nats·factor^a, ≥ 0.
     FactorScale,
-    /// a of joint laws, ≥ 0: how fast the loss falls with the factor.
+    /// a of joint laws, ≥ 0 (see [`crate::fit::FactorSign`]): how fast the loss falls with the factor.
     FactorExponent,
     /// d of the rectified joint law, any sign: `D_l`(X) = `D_l`·X^(−d).
     PreLearnedFactorExponent,
@@ -170,11 +170,8 @@ impl CoefficientName {
             Self::ReducibleScale | Self::VanillaScale | Self::JointScale | Self::DataExponent | Self::OuterExponent => {
                 "> 0"
             }
-            Self::PreLearnedDataSize
-            | Self::IrreducibleLoss
-            | Self::VanillaFloor
-            | Self::FactorScale
-            | Self::FactorExponent => ">= 0",
+            Self::PreLearnedDataSize | Self::IrreducibleLoss | Self::VanillaFloor | Self::FactorScale => ">= 0",
+            Self::FactorExponent => ">= 0; any sign in the rectified joint law",
             Self::PreLearnedFactorExponent => "any sign",
         }
     }

@@ -75,6 +75,30 @@ impl JointPanel {
     }
 }
 
+/// Which signs the factor's exponent a may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FactorSign {
+    /// a ≥ 0: more of the factor never hurts.
+    NonNegative,
+    /// Either sign.
+    Any,
+}
+
+impl FactorSign {
+    /// What fits in sample best without doing harm: a ≥ 0, except for [`JointLawKind::RectifiedJoint`], where a is only the
+    /// large-D part of the factor's effect (the small-D part is a − d) and the bound costs up to a fifth of the fit on
+    /// families in which size does not order the losses. There a negative a makes [`Verdict::NotIdentifiable`]: predict
+    /// near the data only.
+    #[must_use]
+    pub fn default_for(law: JointLawKind) -> Self {
+        if law == JointLawKind::RectifiedJoint {
+            Self::Any
+        } else {
+            Self::NonNegative
+        }
+    }
+}
+
 /// How to fit a joint law.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct JointOptions {
@@ -84,16 +108,26 @@ pub struct JointOptions {
     pub objective: Objective,
     /// Leave out points above this size.
     pub max_data_size: Option<DataSize>,
+    /// Signs of the factor's exponent.
+    pub factor_sign: FactorSign,
+}
+
+impl JointOptions {
+    /// The law by mean squared log residual on all points.
+    #[must_use]
+    pub fn new(law: JointLawKind) -> Self {
+        Self {
+            law,
+            objective: Objective::LogRmse,
+            max_data_size: None,
+            factor_sign: FactorSign::default_for(law),
+        }
+    }
 }
 
 impl Default for JointOptions {
-    /// The rectified joint law by mean squared log residual on all points.
     fn default() -> Self {
-        Self {
-            law: JointLawKind::RectifiedJoint,
-            objective: Objective::LogRmse,
-            max_data_size: None,
-        }
+        Self::new(JointLawKind::RectifiedJoint)
     }
 }
 
@@ -125,7 +159,7 @@ pub struct JointFitReport {
 /// Fits a joint law to a panel. Never fails: what speaks against the fit is in the report.
 #[must_use]
 pub fn fit_joint(panel: &JointPanel, options: &JointOptions) -> JointFitReport {
-    let points = PanelPoints::new(panel, options.max_data_size);
+    let points = PanelPoints::new(panel, options.max_data_size, options.factor_sign);
     let count = points.len();
     let coefficients = options.law.coefficient_count();
     if count < coefficients {
@@ -154,7 +188,8 @@ pub fn fit_joint(panel: &JointPanel, options: &JointOptions) -> JointFitReport {
     } else {
         Termination::Converged
     };
-    let verdict = if points.distinct_factors() < 2 || points.all_equal() || count == coefficients {
+    let undetermined = points.distinct_factors() < 2 || points.all_equal() || count == coefficients;
+    let verdict = if undetermined || law.factor_exponent() < 0.0 {
         Verdict::NotIdentifiable
     } else if best.flat() {
         Verdict::NonMonotone

@@ -12,7 +12,7 @@ pub enum JointLawKind {
     Additive,
     /// B·X^(−a) / (`D_l` + D^b) + E, a ≥ 0, five coefficients: one `D_l` for all.
     RectifiedJointCommon,
-    /// B·X^(−a) / (`D_l`·X^(−d) + D^b) + E, a ≥ 0, d of any sign, six coefficients.
+    /// B·X^(−a) / (`D_l`·X^(−d) + D^b) + E, d of any sign, a too unless bounded, six coefficients.
     RectifiedJoint,
 }
 
@@ -141,6 +141,12 @@ impl JointLaw {
     #[must_use]
     pub fn loss(&self, factor: f64, data_size: u64) -> f64 {
         self.log_loss(factor, (data_size as f64).ln()).exp()
+    }
+
+    /// a.
+    #[must_use]
+    pub fn factor_exponent(&self) -> f64 {
+        self.factor_exponent
     }
 
     /// E in nats per token.

@@ -1,11 +1,11 @@
 //! The inner problem of joint laws: scales and E for given exponents, the cost there, and its gradient in the exponents.
 
-use super::JointPanel;
+use super::{FactorSign, JointPanel};
 use crate::curve::DataSize;
 use crate::law::joint::{JointLaw, JointLawKind};
 use crate::objective::Penalty;
 
-/// Most outer coefficients: √a, ln b, ln `D_l`, d.
+/// Most outer coefficients: a or √a, ln b, ln `D_l`, d.
 pub(super) const MAX_OUTER: usize = 4;
 /// Reweighted rounds of the inner problem at most.
 const ROUNDS: usize = 12;
@@ -14,7 +14,7 @@ const ROUND_TOLERANCE: f64 = 1e-13;
 /// Cost of coefficients at which the law is not a number.
 const UNUSABLE: f64 = 1e30;
 /// Bounds that keep exponentials finite.
-const MAX_ROOT_FACTOR_EXPONENT: f64 = 4.0;
+const MAX_FACTOR: f64 = 4.0;
 const LOG_EXPONENT_BOUNDS: (f64, f64) = (-14.0, 2.5);
 const MAX_LOG_KNEE: f64 = 300.0;
 const MAX_PRE_LEARNED_EXPONENT: f64 = 20.0;
@@ -22,8 +22,8 @@ const MAX_PRE_LEARNED_EXPONENT: f64 = 20.0;
 /// The outer coefficients in centred units.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Outer {
-    /// √a, so that a ≥ 0 needs no constraint.
-    root_factor_exponent: f64,
+    /// a, or √a where a ≥ 0 is asked for, so that the bound needs no constraint.
+    factor: f64,
     /// ln b.
     log_exponent: f64,
     /// ln `D_l`.
@@ -37,7 +37,7 @@ impl Outer {
         let at = |i: usize| values.get(i).copied().unwrap_or(0.0);
         let (low, high) = LOG_EXPONENT_BOUNDS;
         Self {
-            root_factor_exponent: at(0).clamp(-MAX_ROOT_FACTOR_EXPONENT, MAX_ROOT_FACTOR_EXPONENT),
+            factor: at(0).clamp(-MAX_FACTOR, MAX_FACTOR),
             log_exponent: at(1).clamp(low, high),
             log_knee: at(2).clamp(-MAX_LOG_KNEE, MAX_LOG_KNEE),
             pre_learned_exponent: at(3).clamp(-MAX_PRE_LEARNED_EXPONENT, MAX_PRE_LEARNED_EXPONENT),
@@ -45,12 +45,7 @@ impl Outer {
     }
 
     pub(super) fn as_array(&self) -> [f64; MAX_OUTER] {
-        [
-            self.root_factor_exponent,
-            self.log_exponent,
-            self.log_knee,
-            self.pre_learned_exponent,
-        ]
+        [self.factor, self.log_exponent, self.log_knee, self.pre_learned_exponent]
     }
 
     /// How many of the coefficients a law has.
@@ -77,7 +72,7 @@ pub(super) struct Projected {
 impl Projected {
     /// E or a scale is at 0.
     pub(super) fn on_boundary(&self) -> bool {
-        self.linear[2] <= 0.0 || self.outer.root_factor_exponent.abs() < 1e-6
+        self.linear[2] <= 0.0 || self.outer.factor.abs() < 1e-6
     }
 
     /// The loss does not fall with the data size.
@@ -93,6 +88,7 @@ pub(super) struct PanelPoints {
     x_center: f64,
     factor_center: f64,
     y_center: f64,
+    sign: FactorSign,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +108,7 @@ struct Columns {
 }
 
 impl PanelPoints {
-    pub(super) fn new(panel: &JointPanel, max_data_size: Option<DataSize>) -> Self {
+    pub(super) fn new(panel: &JointPanel, max_data_size: Option<DataSize>, sign: FactorSign) -> Self {
         let mut points: Vec<PanelPoint> = Vec::new();
         for member in panel.curves() {
             points.extend(member.curve.fit_points(max_data_size).iter().map(|o| PanelPoint {
@@ -135,6 +131,15 @@ impl PanelPoints {
             x_center,
             factor_center,
             y_center,
+            sign,
+        }
+    }
+
+    /// a, and its derivative in the outer coefficient.
+    fn factor_exponent(&self, outer: &Outer) -> (f64, f64) {
+        match self.sign {
+            FactorSign::Any => (outer.factor, 1.0),
+            FactorSign::NonNegative => (outer.factor * outer.factor, 2.0 * outer.factor),
         }
     }
 
@@ -164,7 +169,7 @@ impl PanelPoints {
     /// The law in the caller's units.
     pub(super) fn law(&self, kind: JointLawKind, at: &Projected) -> JointLaw {
         let b = at.outer.log_exponent.exp();
-        let a = at.outer.root_factor_exponent.powi(2);
+        let a = self.factor_exponent(&at.outer).0;
         let rectified = matches!(kind, JointLawKind::RectifiedJoint | JointLawKind::RectifiedJointCommon);
         let d = if kind == JointLawKind::RectifiedJoint {
             at.outer.pre_learned_exponent
@@ -229,7 +234,7 @@ impl PanelPoints {
         let mut matrix = [[0.0; 3]; 3];
         let mut right = [0.0; 3];
         for p in &self.points {
-            let columns = columns(kind, outer, p);
+            let columns = self.columns(kind, outer, p);
             let (model, target, weight) = match from {
                 None => (p.y.exp(), 1.0, p.weight),
                 Some(linear) => {
@@ -250,16 +255,17 @@ impl PanelPoints {
     }
 
     fn cost(&self, kind: JointLawKind, penalty: Penalty, outer: &Outer, linear: &[f64; 3]) -> f64 {
-        let residual = |p: &PanelPoint| model(&columns(kind, outer, p), linear).ln() - p.y;
+        let residual = |p: &PanelPoint| model(&self.columns(kind, outer, p), linear).ln() - p.y;
         self.points.iter().map(|p| p.weight * penalty.cost(residual(p))).sum()
     }
 
     /// By the envelope theorem the scales may be held fixed.
     fn gradient(&self, kind: JointLawKind, penalty: Penalty, outer: &Outer, linear: &[f64; 3]) -> [f64; MAX_OUTER] {
         let b = outer.log_exponent.exp();
+        let (_, a_slope) = self.factor_exponent(outer);
         let mut gradient = [0.0; MAX_OUTER];
         for p in &self.points {
-            let columns = columns(kind, outer, p);
+            let columns = self.columns(kind, outer, p);
             let model = model(&columns, linear);
             let slope = p.weight * penalty.terms(model.ln() - p.y).slope / model;
             let data = linear[0] * columns.data;
@@ -268,12 +274,43 @@ impl PanelPoints {
             } else {
                 data
             };
-            gradient[0] -= slope * with_factor * 2.0 * outer.root_factor_exponent * p.g;
+            gradient[0] -= slope * with_factor * a_slope * p.g;
             gradient[1] -= slope * data * (1.0 - columns.pre_share) * b * p.z;
             gradient[2] -= slope * data * columns.pre_share;
             gradient[3] += slope * data * columns.pre_share * p.g;
         }
         gradient
+    }
+
+    fn columns(&self, kind: JointLawKind, outer: &Outer, p: &PanelPoint) -> Columns {
+        let (a, _) = self.factor_exponent(outer);
+        let power = (outer.log_exponent.exp() * p.z).exp();
+        let by_factor = (-a * p.g).exp();
+        match kind {
+            JointLawKind::Additive => Columns {
+                data: 1.0 / power,
+                factor: by_factor,
+                pre_share: 0.0,
+            },
+            JointLawKind::Multiplicative => Columns {
+                data: by_factor / power,
+                factor: 0.0,
+                pre_share: 0.0,
+            },
+            JointLawKind::RectifiedJointCommon | JointLawKind::RectifiedJoint => {
+                let d = if kind == JointLawKind::RectifiedJoint {
+                    outer.pre_learned_exponent
+                } else {
+                    0.0
+                };
+                let knee = (outer.log_knee - d * p.g).exp();
+                Columns {
+                    data: by_factor / (knee + power),
+                    factor: 0.0,
+                    pre_share: knee / (knee + power),
+                }
+            }
+        }
     }
 
     /// The best cell of each β of a grid over the outer coefficients.
@@ -290,14 +327,18 @@ impl PanelPoints {
         } else {
             &[0.0]
         };
+        let factors = match self.sign {
+            FactorSign::NonNegative => [0.1, 0.3, 0.5, 0.8],
+            FactorSign::Any => [-0.1, 0.03, 0.1, 0.3],
+        };
         let mut best = Vec::new();
         for row in 0..9 {
             let b = 0.04 * 1.6_f64.powi(row);
             let mut row_best: Option<Projected> = None;
-            for root in [0.1, 0.3, 0.5, 0.8] {
+            for factor in factors {
                 for knee in &knees {
                     for &d in pre_exponents {
-                        let outer = Outer::from_slice(&[root, b.ln(), b * knee, d]);
+                        let outer = Outer::from_slice(&[factor, b.ln(), b * knee, d]);
                         let linear = self.linear_step(kind, penalty, &outer, None);
                         let cost = self.cost(kind, penalty, &outer, &linear);
                         if cost.is_finite() && row_best.is_none_or(|best| cost < best.cost) {
@@ -319,37 +360,6 @@ impl PanelPoints {
 
 fn model(columns: &Columns, linear: &[f64; 3]) -> f64 {
     linear[0] * columns.data + linear[1] * columns.factor + linear[2]
-}
-
-fn columns(kind: JointLawKind, outer: &Outer, p: &PanelPoint) -> Columns {
-    let a = outer.root_factor_exponent.powi(2);
-    let power = (outer.log_exponent.exp() * p.z).exp();
-    let by_factor = (-a * p.g).exp();
-    match kind {
-        JointLawKind::Additive => Columns {
-            data: 1.0 / power,
-            factor: by_factor,
-            pre_share: 0.0,
-        },
-        JointLawKind::Multiplicative => Columns {
-            data: by_factor / power,
-            factor: 0.0,
-            pre_share: 0.0,
-        },
-        JointLawKind::RectifiedJointCommon | JointLawKind::RectifiedJoint => {
-            let d = if kind == JointLawKind::RectifiedJoint {
-                outer.pre_learned_exponent
-            } else {
-                0.0
-            };
-            let knee = (outer.log_knee - d * p.g).exp();
-            Columns {
-                data: by_factor / (knee + power),
-                factor: 0.0,
-                pre_share: knee / (knee + power),
-            }
-        }
-    }
 }
 
 /// Minimises xᵀMx/2 − rᵀx over x ≥ 0 by trying every set of positive coefficients (at most seven).
@@ -402,7 +412,7 @@ mod tests {
     use crate::curve::LearningCurve;
     use crate::objective::Objective;
 
-    fn panel() -> PanelPoints {
+    fn panel(sign: FactorSign) -> PanelPoints {
         let curve = |scale: f64| {
             let pairs: Vec<_> = (0..6)
                 .map(|i| (200_u64 << i, scale * (1.0 + 0.9_f64.powi(i * i))))
@@ -413,13 +423,17 @@ mod tests {
             curve: curve(scale),
             factor,
         });
-        PanelPoints::new(&JointPanel::new(curves.to_vec()).unwrap(), None)
+        PanelPoints::new(&JointPanel::new(curves.to_vec()).unwrap(), None, sign)
     }
 
     #[test]
     fn gradient_of_the_projected_cost_matches_differences() {
-        let (points, penalty) = (panel(), Penalty::from(Objective::LogRmse));
-        for kind in JointLawKind::ALL {
+        let penalty = Penalty::from(Objective::LogRmse);
+        for (kind, sign) in JointLawKind::ALL
+            .into_iter()
+            .zip([FactorSign::Any, FactorSign::NonNegative].into_iter().cycle())
+        {
+            let points = panel(sign);
             let start = [0.4, -1.0, 0.1, 0.2];
             let at = points.project(kind, penalty, &Outer::from_slice(&start));
             for i in 0..Outer::dimension(kind) {

@@ -29,7 +29,7 @@ proptest! {
     fn recovers_noise_free_panels(a in 0.05_f64..0.3, b in 0.2_f64..0.6, knee in 2.0_f64..4.0, floor in 0.3_f64..1.5) {
         for kind in [JointLawKind::RectifiedJoint, JointLawKind::Multiplicative] {
             let (panel, _) = synthetic(kind, a, b, knee, floor);
-            let report = fit_joint(&panel, &JointOptions { law: kind, ..JointOptions::default() });
+            let report = fit_joint(&panel, &JointOptions::new(kind));
             prop_assert!(report.rmsd_log < 1e-3, "{kind:?} {}", report.rmsd_log);
         }
     }
