@@ -147,7 +147,10 @@ pub fn load<C: ServiceConfig>(
 
 /// The process's environment, as [`load`] takes it. The one place where the environment is read; names and values
 /// that are not Unicode are left out.
-#[expect(clippy::disallowed_methods, reason = "this crate is the one place where the environment is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this crate is the one place where the environment is read"
+)]
 pub fn process_env() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

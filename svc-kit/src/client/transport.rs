@@ -83,7 +83,7 @@ impl Service<Request<Body>> for Transport {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let span = telemetry::client_span(request.uri().path());
+        let span = telemetry::client_span(request.uri().path(), request.headers());
         propagate(request.headers_mut(), &span);
         let answer = self.inner.call(request);
         async move {

@@ -55,13 +55,18 @@ pub fn reference<C: ServiceConfig>(name: &str) -> Result<Block, String> {
             meanings.push(((*key).to_owned(), *text));
         }
     }
-    let changed = common_meanings().into_iter().filter(|(pattern, _)| keys.keys().any(|key| matches(pattern, key)));
+    let changed = common_meanings()
+        .into_iter()
+        .filter(|(pattern, _)| keys.keys().any(|key| matches(pattern, key)));
     meanings.extend(changed);
     table(name, &keys, &meanings)
 }
 
 fn common_meanings() -> Vec<(String, &'static str)> {
-    sections::MEANINGS.iter().map(|(key, text)| ((*key).to_owned(), *text)).collect()
+    sections::MEANINGS
+        .iter()
+        .map(|(key, text)| ((*key).to_owned(), *text))
+        .collect()
 }
 
 fn keys_of<T: Serialize>(defaults: &T) -> Result<BTreeMap<String, String>, String> {
@@ -80,10 +85,16 @@ fn table(name: &str, keys: &BTreeMap<String, String>, meanings: &[(String, &str)
         // Writing to a string cannot fail.
         let _ = writeln!(text, "| `{key}` | {default} | {meaning} |");
     }
-    if let Some((pattern, _)) = meanings.iter().find(|(pattern, _)| !keys.keys().any(|key| matches(pattern, key))) {
+    if let Some((pattern, _)) = meanings
+        .iter()
+        .find(|(pattern, _)| !keys.keys().any(|key| matches(pattern, key)))
+    {
         return Err(format!("{pattern} has a meaning but there is no such key"));
     }
-    Ok(Block { name: name.to_owned(), text })
+    Ok(Block {
+        name: name.to_owned(),
+        text,
+    })
 }
 
 /// Compares a block with the page; with `update`, writes it there instead.
@@ -151,7 +162,10 @@ fn matches(pattern: &str, key: &str) -> bool {
 ///
 /// # Errors
 /// As [`check_document`].
-#[expect(clippy::disallowed_methods, reason = "this crate is the one place where the environment is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this crate is the one place where the environment is read"
+)]
 pub fn check_golden(page: &Path, block: &Block) -> Result<(), String> {
     let update = std::env::var_os("FINEPICK_UPDATE_GOLDEN").is_some_and(|value| value == "1");
     check_document(page, block, update)

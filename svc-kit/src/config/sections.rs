@@ -191,7 +191,9 @@ impl TelemetryConfig {
         if let Some(endpoint) = &self.otlp_endpoint {
             check_url("telemetry.otlp_endpoint", endpoint)?;
             if endpoint.starts_with("https://") {
-                return Err("telemetry.otlp_endpoint must be http://: use a collector nearby that speaks TLS".to_owned());
+                return Err(
+                    "telemetry.otlp_endpoint must be http://: use a collector nearby that speaks TLS".to_owned(),
+                );
             }
         }
         crate::telemetry::parse_filter(&self.log_level).map_err(|error| format!("telemetry.log_level: {error}"))?;

@@ -27,7 +27,11 @@ struct Example {
 
 impl Default for Example {
     fn default() -> Self {
-        Self { count: 3, names: vec!["a".into()], limit: ByteSize::mebibytes(1) }
+        Self {
+            count: 3,
+            names: vec!["a".into()],
+            limit: ByteSize::mebibytes(1),
+        }
     }
 }
 
@@ -59,27 +63,45 @@ impl ServiceConfig for Config {
     }
 
     fn validate(&self) -> Result<(), String> {
-        if self.example.count == 0 { Err("example.count must be at least 1".to_owned()) } else { Ok(()) }
+        if self.example.count == 0 {
+            Err("example.count must be at least 1".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn set(texts: &[&str]) -> Flags {
-    Flags { set: texts.iter().map(|text| (*text).to_owned()).collect(), ..Flags::default() }
+    Flags {
+        set: texts.iter().map(|text| (*text).to_owned()).collect(),
+        ..Flags::default()
+    }
 }
 
 fn file(text: &str) -> (tempfile::TempDir, Flags) {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("finepick.toml");
     std::fs::write(&path, text).expect("file");
-    (folder, Flags { config: Some(path), ..Flags::default() })
+    (
+        folder,
+        Flags {
+            config: Some(path),
+            ..Flags::default()
+        },
+    )
 }
 
 fn error(flags: &Flags, pairs: &[(&str, &str)]) -> String {
-    let error = load::<Config>(flags, env(pairs)).expect_err("must be refused").to_string();
+    let error = load::<Config>(flags, env(pairs))
+        .expect_err("must be refused")
+        .to_string();
     assert!(!error.contains('\n'), "one line: {error:?}");
     error
 }
@@ -103,13 +125,20 @@ fn later_layers_win() {
     flags.set = vec!["example.count=12".to_owned(), "server.listen=127.0.0.1:3".to_owned()];
     flags.listen = Some("127.0.0.1:4".to_owned());
     let config: Config = load(&flags, variables).expect("valid");
-    assert_eq!(config.server.listen.port(), 4, "flag over --set over environment over file");
+    assert_eq!(
+        config.server.listen.port(),
+        4,
+        "flag over --set over environment over file"
+    );
     assert_eq!(config.example.count, 12, "--set over environment over file");
     assert_eq!(config.server.queue_limit, 7, "file over default");
     assert_eq!(config.server.drain_timeout, HumanDuration::from_millis(1500));
     assert_eq!(config.example.names, ["x", "y"]);
     assert_eq!(config.backends["one"].endpoint, "http://uno:1");
-    assert_eq!(config.backends["one"].connect_timeout, EndpointConfig::to("").connect_timeout);
+    assert_eq!(
+        config.backends["one"].connect_timeout,
+        EndpointConfig::to("").connect_timeout
+    );
 }
 
 #[test]
@@ -125,7 +154,10 @@ fn variables_without_two_underscores_are_not_read() {
         ("FINEPICK_SERVER_LISTEN", "nonsense"),
         ("OTHER_SERVER__LISTEN", "nonsense"),
     ]);
-    assert_eq!(load::<Config>(&Flags::default(), variables).expect("ignored"), Config::default());
+    assert_eq!(
+        load::<Config>(&Flags::default(), variables).expect("ignored"),
+        Config::default()
+    );
 }
 
 #[test]
@@ -135,29 +167,52 @@ fn mistakes_are_named_with_their_place() {
     assert!(text.contains("finepick.toml: server.lisen: unknown field"), "{text}");
 
     let (_folder, flags) = file("[sever]\nlisten = \"127.0.0.1:1\"\n");
-    assert!(error(&flags, &[]).contains("finepick.toml: sever.listen: unknown field"), "{}", error(&flags, &[]));
+    assert!(
+        error(&flags, &[]).contains("finepick.toml: sever.listen: unknown field"),
+        "{}",
+        error(&flags, &[])
+    );
 
     let (_folder, flags) = file("[server]\nlisten = \n");
-    assert!(error(&flags, &[]).contains("finepick.toml, line 2: "), "{}", error(&flags, &[]));
+    assert!(
+        error(&flags, &[]).contains("finepick.toml, line 2: "),
+        "{}",
+        error(&flags, &[])
+    );
 
     let text = error(&Flags::default(), &[("FINEPICK_SERVER__LISEN", "x")]);
-    assert!(text.starts_with("environment variable FINEPICK_SERVER__LISEN: server.lisen: unknown field"), "{text}");
+    assert!(
+        text.starts_with("environment variable FINEPICK_SERVER__LISEN: server.lisen: unknown field"),
+        "{text}"
+    );
     let text = error(&Flags::default(), &[("FINEPICK_NOWHERE__LISTEN", "x")]);
-    assert!(text.starts_with("environment variable FINEPICK_NOWHERE__LISTEN: "), "{text}");
+    assert!(
+        text.starts_with("environment variable FINEPICK_NOWHERE__LISTEN: "),
+        "{text}"
+    );
 
     let text = error(&set(&["server.request_timeout=5"]), &[]);
-    assert!(text.contains("server.request_timeout: \"5\" is not a duration such as"), "{text}");
+    assert!(
+        text.contains("server.request_timeout: \"5\" is not a duration such as"),
+        "{text}"
+    );
     let text = error(&set(&["server.listen=localhost"]), &[]);
     assert!(text.contains("server.listen: invalid socket address"), "{text}");
     let text = error(&set(&["example.count=many"]), &[]);
     assert!(text.contains("example.count: string \"many\" is not an"), "{text}");
     let text = error(&set(&["server.listen.port=5"]), &[]);
-    assert!(text.contains("--set server.listen.port=5: server.listen.port: "), "{text}");
+    assert!(
+        text.contains("--set server.listen.port=5: server.listen.port: "),
+        "{text}"
+    );
     for bad in ["server.listen", "=x", ".listen=x"] {
         assert!(error(&set(&[bad]), &[]).contains("expected SECTION.KEY=VALUE"), "{bad}");
     }
 
-    let missing = Flags { config: Some("does/not/exist.toml".into()), ..Flags::default() };
+    let missing = Flags {
+        config: Some("does/not/exist.toml".into()),
+        ..Flags::default()
+    };
     assert!(error(&missing, &[]).starts_with("cannot read does/not/exist.toml: "));
 }
 
@@ -173,7 +228,10 @@ fn values_that_do_not_go_together_are_named() {
         ("telemetry.log_level=inof", "telemetry.log_level"),
         ("telemetry.log_format=xml", "telemetry.log_format"),
         ("telemetry.otlp_endpoint=collector:4317", "telemetry.otlp_endpoint"),
-        ("telemetry.otlp_endpoint=https://collector:4317", "telemetry.otlp_endpoint"),
+        (
+            "telemetry.otlp_endpoint=https://collector:4317",
+            "telemetry.otlp_endpoint",
+        ),
         ("telemetry.metrics_interval=0", "telemetry.metrics_interval"),
     ] {
         let text = error(&set(&[assignment]), &[]);
@@ -183,7 +241,11 @@ fn values_that_do_not_go_together_are_named() {
 
 #[test]
 fn what_is_printed_is_what_is_in_force() {
-    let flags = set(&["example.count=12", "example.limit=2MiB", "telemetry.otlp_endpoint=http://127.0.0.1:4317"]);
+    let flags = set(&[
+        "example.count=12",
+        "example.limit=2MiB",
+        "telemetry.otlp_endpoint=http://127.0.0.1:4317",
+    ]);
     let config: Config = load(&flags, env(&[])).expect("valid");
     let (_folder, flags) = file(&to_toml(&config).expect("TOML"));
     assert_eq!(load::<Config>(&flags, env(&[])).expect("reads back"), config);
@@ -199,7 +261,10 @@ fn the_reference_knows_every_key() {
     ] {
         assert!(block.text.contains(row), "{row} is not in\n{}", block.text);
     }
-    assert!(!block.text.contains("server.queue_limit"), "shared defaults are listed once, in the common block");
+    assert!(
+        !block.text.contains("server.queue_limit"),
+        "shared defaults are listed once, in the common block"
+    );
 }
 
 #[test]
@@ -213,13 +278,29 @@ fn a_page_is_compared_and_updated() {
     let folder = tempfile::tempdir().expect("folder");
     let page = folder.path().join("page.md");
     std::fs::write(&page, "before\n<!-- begin b -->\nold\n<!-- end b -->\nafter\n").expect("page");
-    let block = Block { name: "b".to_owned(), text: "new\n".to_owned() };
+    let block = Block {
+        name: "b".to_owned(),
+        text: "new\n".to_owned(),
+    };
     assert!(check_document(&page, &block, false).is_err());
     assert_eq!(check_document(&page, &block, true), Ok(()));
     assert_eq!(check_document(&page, &block, false), Ok(()));
     let text = std::fs::read_to_string(&page).expect("page");
-    assert!(text.starts_with("before\n") && text.ends_with("after\n") && !text.contains("old"), "{text}");
-    assert!(check_document(&page, &Block { name: "c".to_owned(), ..block }, true).is_err());
+    assert!(
+        text.starts_with("before\n") && text.ends_with("after\n") && !text.contains("old"),
+        "{text}"
+    );
+    assert!(
+        check_document(
+            &page,
+            &Block {
+                name: "c".to_owned(),
+                ..block
+            },
+            true
+        )
+        .is_err()
+    );
 }
 
 proptest! {

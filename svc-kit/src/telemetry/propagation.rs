@@ -21,15 +21,19 @@ pub(super) fn set_parent(span: &Span, headers: &HeaderMap) {
     }
 }
 
-/// The span of an outgoing call.
-pub(crate) fn client_span(path: &str) -> Span {
+/// The span of an outgoing call. Outside of any served call a trace context in the request's own headers is continued.
+pub(crate) fn client_span(path: &str, headers: &HeaderMap) -> Span {
     let name = path.trim_start_matches('/');
-    tracing::info_span!(
+    let span = tracing::info_span!(
         "rpc.client",
         otel.name = name,
         otel.kind = "client",
         rpc.system = "grpc"
-    )
+    );
+    if Call::current().is_none() {
+        set_parent(&span, headers);
+    }
+    span
 }
 
 /// Writes the trace context of `span` into the headers. Without one (nothing is exported here) the headers of the
