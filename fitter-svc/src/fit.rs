@@ -4,13 +4,13 @@
 //! own damped Newton polish; argmin drives the outer problems of the vanilla and joint laws and the root search of
 //! crossovers. `docs/adr/0001` says what was measured.
 
-mod covariance;
+pub(crate) mod covariance;
 mod diagnose;
 mod grid;
 pub(crate) mod joint;
 
 mod newton;
-mod points;
+pub(crate) mod points;
 mod report;
 pub(crate) mod root;
 mod search;
@@ -194,6 +194,7 @@ fn report(observations: &[Observation], options: &FitOptions, solution: &Solutio
         objective_value: options.objective.value(weighted_residuals(observations, &law)),
         rmsd_log: mean_square.sqrt(),
         points_used: count,
+        largest_size: observations.last().map(|o| o.data_size),
         termination: Some(termination),
         iterations: solution.iterations,
         verdict: diagnose::verdict(observations, options.law, Some(&law), solution.flat, spread.determined),
@@ -218,6 +219,7 @@ fn unfitted(observations: &[Observation], options: &FitOptions) -> FitReport {
         objective_value: 0.0,
         rmsd_log: 0.0,
         points_used: observations.len(),
+        largest_size: observations.last().map(|o| o.data_size),
         termination: None,
         iterations: 0,
         verdict: Verdict::TooFewPoints,

@@ -5,3 +5,4 @@ pub mod fit;
 pub mod law;
 pub mod objective;
 pub mod phase;
+pub mod uncertainty;

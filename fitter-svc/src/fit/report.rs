@@ -146,6 +146,8 @@ pub struct FitReport {
     pub rmsd_log: f64,
     /// Points of positive size that were fitted.
     pub points_used: usize,
+    /// The largest size that was fitted; `None` without points.
+    pub largest_size: Option<DataSize>,
     /// How the search ended; `None` without a law.
     pub termination: Option<Termination>,
     /// Newton iterations over all starts.
