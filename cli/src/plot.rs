@@ -20,7 +20,8 @@ mod place;
 mod scale;
 mod text;
 
-/// Everything a plot shows. Values that a logarithmic axis cannot show (zero, negative, not finite) are left out.
+/// Everything a plot shows. Values that a logarithmic axis cannot show (zero, negative,
+/// not finite, beyond 1e±100) are left out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PlotScene {
     /// The message of the plot, e.g. `Fine-tune org/model-7b`.
@@ -97,10 +98,13 @@ pub fn render_svg(scene: &PlotScene) -> String {
         .set("fill", draw::PAPER)
         .set("stroke", draw::EDGE);
     let mut content = Group::new().set("font-family", draw::FONT).add(background);
-    content = frame::header(content, scene);
+    content = frame::header(content, &picture);
     content = frame::axes(content, &frame, &picture);
     if picture.curves.is_empty() {
-        let middle = (f64::midpoint(frame.left, frame.right), f64::midpoint(frame.top, frame.bottom));
+        let middle = (
+            f64::midpoint(frame.left, frame.right),
+            f64::midpoint(frame.top, frame.bottom),
+        );
         content = content.add(draw::label(middle, "nothing to plot", 14.0, draw::MUTED).set("text-anchor", "middle"));
     }
     content = layers::curves(content, &frame, &picture);
@@ -112,7 +116,7 @@ pub fn render_svg(scene: &PlotScene) -> String {
         .set("width", width)
         .set("height", height)
         .set("role", "img")
-        .set("aria-label", text::clean(&scene.title))
+        .set("aria-label", text::clean(picture.title))
         .set("xmlns", "http://www.w3.org/2000/svg")
         .add(content);
     format!("{document}\n")

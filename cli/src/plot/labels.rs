@@ -14,6 +14,8 @@ const MAX_LABELS: usize = 12;
 const MAX_WIDTH: f64 = 262.0;
 /// From the frame to the text: room for the joining line.
 const LEAD: f64 = 30.0;
+/// A curve that ends further left of the frame's edge is led to its label by dots.
+const FAR: f64 = 60.0;
 /// Sizes of the name and of the line below it.
 const NAME_SIZE: f64 = 12.5;
 const DETAIL_SIZE: f64 = 11.5;
@@ -47,14 +49,21 @@ fn label(curve: &Curve<'_>) -> Label {
     let detail = text::fitted(&detail(curve), DETAIL_SIZE, false, MAX_WIDTH);
     let width = text::width(&name, NAME_SIZE, chosen).max(text::width(&detail, DETAIL_SIZE, false));
     let height = if detail.is_empty() { 19.0 } else { 35.0 };
-    Label { name, detail, height, width: width.min(MAX_WIDTH) }
+    Label {
+        name,
+        detail,
+        height,
+        width: width.min(MAX_WIDTH),
+    }
 }
 
 /// Predicted loss, interval, truth, remark.
 fn detail(curve: &Curve<'_>) -> String {
     let mut parts = Vec::new();
     if let Some(end) = curve.forecast.last() {
-        let band = end.band.map(|(lower, upper)| format!(" [{}, {}]", loss(lower), loss(upper)));
+        let band = end
+            .band
+            .map(|(lower, upper)| format!(" [{}, {}]", loss(lower), loss(upper)));
         parts.push(format!("{}{}", loss(end.y), band.unwrap_or_default()));
     }
     if let Some((_, truth)) = curve.truth {
@@ -80,22 +89,41 @@ pub(super) fn tooltip(curve: &Curve<'_>) -> String {
 
 /// Adds the labels.
 pub(super) fn labels(mut content: Group, frame: &Frame, picture: &Picture<'_>) -> Group {
-    let curves: Vec<_> = labelled(picture).filter_map(|curve| Some((curve, label(curve), frame.at(curve.end()?)))).collect();
+    let curves: Vec<_> = labelled(picture)
+        .filter_map(|curve| Some((curve, label(curve), frame.at(curve.end()?))))
+        .collect();
     let wishes: Vec<_> = curves.iter().map(|(_, label, (_, y))| (*y, label.height)).collect();
     let centres = place::spread(&wishes, frame.top - 8.0, frame.bottom + 8.0);
     for ((curve, label, end), centre) in curves.iter().zip(centres) {
         let (colour, chosen) = (curve.role.colour(), curve.role == Role::Chosen);
         // A curve may leave the frame above or below; its label then points to the edge.
         let from = end.1.clamp(frame.top, frame.bottom);
-        let near = (end.0 + 12.0).min(frame.right);
-        let through = [(near, from), (frame.right + 2.0, from), (frame.right + LEAD - 12.0, centre), (frame.right + LEAD - 6.0, centre)];
-        let text_colour = if curve.role.is_prominent() { colour.text } else { draw::MUTED };
-        let x = frame.right + LEAD;
-        let name_at = if label.detail.is_empty() { centre + 4.4 } else { centre - 3.0 };
+        let edge = frame.right + frame.lane;
+        let (x, bend) = (edge + LEAD, edge + LEAD - 12.0);
+        let through = [
+            (edge + 2.0, from),
+            (edge + 6.0, from),
+            (bend, centre),
+            (bend + 6.0, centre),
+        ];
+        content = content.add(draw::polyline(&through, colour.line, if chosen { 1.4 } else { 1.0 }));
+        // Where a curve ends early, dots lead the eye; a line would look like an extrapolation.
+        if frame.right - end.0 > FAR {
+            let dots = draw::line((end.0 + 8.0, from), (edge, from), draw::AXIS, 1.0);
+            content = content.add(dots.set("stroke-dasharray", "1 5"));
+        }
+        let text_colour = if curve.role.is_prominent() {
+            colour.text
+        } else {
+            draw::MUTED
+        };
+        let name_at = if label.detail.is_empty() {
+            centre + 4.4
+        } else {
+            centre - 3.0
+        };
         let name = draw::label((x, name_at), &label.name, NAME_SIZE, text_colour);
-        content = content
-            .add(draw::polyline(&through, colour.line, if chosen { 1.4 } else { 1.0 }))
-            .add(if chosen { name.set("font-weight", "700") } else { name.set("font-weight", "500") });
+        content = content.add(name.set("font-weight", if chosen { "700" } else { "500" }));
         if !label.detail.is_empty() {
             content = content.add(draw::label((x, centre + 11.5), &label.detail, DETAIL_SIZE, draw::MUTED));
         }

@@ -38,9 +38,17 @@ fn lines(mut clip: SVG, frame: &Frame, curve: &Curve<'_>) -> SVG {
     if chosen && let Some(outline) = band(frame, curve) {
         clip = clip.add(draw::closed(&outline, colour).set("fill-opacity", "0.16"));
     }
-    let measured: Vec<_> = curve.measured.iter().map(|point| frame.at((point.x, point.y))).collect();
+    let measured: Vec<_> = curve
+        .measured
+        .iter()
+        .map(|point| frame.at((point.x, point.y)))
+        .collect();
     let fitted: Vec<_> = curve.fitted.iter().map(|point| frame.at(*point)).collect();
-    let forecast: Vec<_> = curve.forecast.iter().map(|point| frame.at((point.x, point.y))).collect();
+    let forecast: Vec<_> = curve
+        .forecast
+        .iter()
+        .map(|point| frame.at((point.x, point.y)))
+        .collect();
     if measured.len() > 1 {
         // Under a fit the measured line only joins the points; without one it is the curve.
         let thin = prominent && fitted.len() > 1;
@@ -64,7 +72,11 @@ fn lines(mut clip: SVG, frame: &Frame, curve: &Curve<'_>) -> SVG {
 
 /// The outline of the interval: the upper ends forth, the lower ends back.
 fn band(frame: &Frame, curve: &Curve<'_>) -> Option<Vec<(f64, f64)>> {
-    let with_band: Vec<_> = curve.forecast.iter().filter_map(|p| p.band.map(|band| (p.x, band))).collect();
+    let with_band: Vec<_> = curve
+        .forecast
+        .iter()
+        .filter_map(|p| p.band.map(|band| (p.x, band)))
+        .collect();
     let upper = with_band.iter().map(|(x, (_, upper))| frame.at((*x, *upper)));
     let lower = with_band.iter().rev().map(|(x, (lower, _))| frame.at((*x, *lower)));
     (with_band.len() > 1).then(|| upper.chain(lower).collect())
@@ -90,15 +102,30 @@ fn marks(mut group: Group, frame: &Frame, curve: &Curve<'_>, small: bool) -> Gro
             group = error_bar(group, frame, end.x, (lower, upper), colour);
         }
         if frame.contains(at) {
-            group = group.add(if chosen { draw::star(at, colour, 10.0) } else { draw::diamond(at, colour, 5.0) });
+            group = group.add(if chosen {
+                draw::star(at, colour, 10.0)
+            } else {
+                draw::diamond(at, colour, 5.0)
+            });
         }
     }
-    if let Some(truth) = curve.truth.map(|truth| frame.at(truth)).filter(|at| frame.contains(*at)) {
-        group = if prominent {
-            let halo = draw::cross(truth, draw::PAPER, 5.4, 4.2);
-            group.add(halo).add(draw::cross(truth, curve.role.colour().text, 4.6, 2.0))
+    if let Some(truth) = curve
+        .truth
+        .map(|truth| frame.at(truth))
+        .filter(|at| frame.contains(*at))
+    {
+        let x = if curve.has_truth_at_end() {
+            frame.lane_middle()
         } else {
-            group.add(draw::cross(truth, draw::REST.line, 3.0, 1.1))
+            truth.0
+        };
+        group = if prominent {
+            let halo = draw::cross((x, truth.1), draw::PAPER, 5.4, 4.2);
+            group
+                .add(halo)
+                .add(draw::cross((x, truth.1), curve.role.colour().text, 4.6, 2.0))
+        } else {
+            group.add(draw::cross((x, truth.1), draw::REST.line, 3.0, 1.1))
         };
     }
     group
@@ -109,7 +136,15 @@ fn error_bar(group: Group, frame: &Frame, x: f64, (lower, upper): (f64, f64), co
     let within = |value: f64| frame.y.px(value).clamp(frame.top, frame.bottom);
     let (x, low, high) = (frame.x.px(x), within(lower), within(upper));
     let cap = |y: f64| {
-        Rectangle::new().set("x", px(x - 5.0)).set("y", px(y - 0.9)).set("width", "10").set("height", "1.8").set("fill", colour)
+        Rectangle::new()
+            .set("x", px(x - 5.0))
+            .set("y", px(y - 0.9))
+            .set("width", "10")
+            .set("height", "1.8")
+            .set("fill", colour)
     };
-    group.add(draw::line((x, low), (x, high), colour, 1.8)).add(cap(low)).add(cap(high))
+    group
+        .add(draw::line((x, low), (x, high), colour, 1.8))
+        .add(cap(low))
+        .add(cap(high))
 }

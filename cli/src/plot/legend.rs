@@ -10,9 +10,9 @@ use super::text;
 /// Size of the text.
 const SIZE: f64 = 12.0;
 /// Width of a mark with the space after it.
-const MARK: f64 = 34.0;
+const MARK: f64 = 32.0;
 /// Space between two entries.
-const GAP: f64 = 20.0;
+const GAP: f64 = 15.0;
 /// Left and right edge.
 const MARGIN: f64 = 28.0;
 
@@ -47,20 +47,52 @@ pub(super) fn entries(picture: &Picture<'_>) -> Vec<Entry> {
     let chosen = any(&|curve| curve.role == Role::Chosen && !curve.forecast.is_empty());
     let band = any(&|curve| curve.role == Role::Chosen && curve.forecast.iter().any(|point| point.band.is_some()));
     let others = picture.curves.iter().filter(|curve| !front(curve)).count();
-    let omitted = if picture.omitted > 0 { format!(" ({} more not drawn)", picture.omitted) } else { String::new() };
+    let omitted = if picture.omitted > 0 {
+        format!(" ({} more not drawn)", picture.omitted)
+    } else {
+        String::new()
+    };
     let noun = if others == 1 { "other" } else { "others" };
     let all = [
-        (Mark::Star, chosen, if picture.curves.len() == 1 { "prediction" } else { "chosen: predicted loss" }.to_owned()),
+        (
+            Mark::Star,
+            chosen,
+            if picture.curves.len() == 1 {
+                "prediction"
+            } else {
+                "chosen: predicted loss"
+            }
+            .to_owned(),
+        ),
         (Mark::Band, band, "its interval".to_owned()),
-        (Mark::Diamond, any(&|c| matches!(c.role, Role::Runner(_)) && !c.forecast.is_empty()), "predicted loss".to_owned()),
+        (
+            Mark::Diamond,
+            any(&|c| matches!(c.role, Role::Runner(_)) && !c.forecast.is_empty()),
+            "predicted loss".to_owned(),
+        ),
         (Mark::Cross, any(&|curve| curve.truth.is_some()), "true loss".to_owned()),
-        (Mark::Used, used, if unused { "measured, used" } else { "measured" }.to_owned()),
-        (Mark::Unused, unused, "measured, not used".to_owned()),
-        (Mark::Fit, any(&|curve| front(curve) && curve.fitted.len() > 1), "fit".to_owned()),
-        (Mark::Extrapolation, any(&|curve| curve.forecast.len() > 1), "extrapolation".to_owned()),
+        (
+            Mark::Used,
+            used,
+            if unused { "measured, used" } else { "measured" }.to_owned(),
+        ),
+        (Mark::Unused, unused, "not used".to_owned()),
+        (
+            Mark::Fit,
+            any(&|curve| front(curve) && curve.fitted.len() > 1),
+            "fit".to_owned(),
+        ),
+        (
+            Mark::Extrapolation,
+            any(&|curve| curve.forecast.len() > 1),
+            "extrapolation".to_owned(),
+        ),
         (Mark::Others, others > 0, format!("{others} {noun}{omitted}")),
     ];
-    all.into_iter().filter(|(_, occurs, _)| *occurs).map(|(mark, _, text)| Entry { mark, text }).collect()
+    all.into_iter()
+        .filter(|(_, occurs, _)| *occurs)
+        .map(|(mark, _, text)| Entry { mark, text })
+        .collect()
 }
 
 /// How many lines the entries take.
@@ -88,7 +120,8 @@ pub(super) fn draw(mut content: Group, frame: &Frame, entries: &[Entry]) -> Grou
     let top = frame.height - 14.0 - rows(entries) as f64 * LEGEND_LINE;
     for (x, row, entry) in placed(entries) {
         let y = top + LEGEND_LINE * (row as f64 + 0.5);
-        content = mark(content, entry.mark, (x, y)).add(draw::label((x + MARK, y + 4.2), &entry.text, SIZE, draw::MUTED));
+        content =
+            mark(content, entry.mark, (x, y)).add(draw::label((x + MARK, y + 4.2), &entry.text, SIZE, draw::MUTED));
     }
     content
 }
@@ -112,7 +145,11 @@ fn mark(content: Group, mark: Mark, (x, y): (f64, f64)) -> Group {
                 .set("fill-opacity", "0.16"),
         ),
         Mark::Star => content.add(draw::star(middle, draw::CHOSEN.line, 9.0)),
-        Mark::Diamond => content.add(draw::diamond(middle, draw::RUNNERS.first().map_or(draw::MUTED, |c| c.line), 5.0)),
+        Mark::Diamond => content.add(draw::diamond(
+            middle,
+            draw::RUNNERS.first().map_or(draw::MUTED, |c| c.line),
+            5.0,
+        )),
         Mark::Cross => content.add(draw::cross(middle, draw::MUTED, 4.2, 1.8)),
         Mark::Others => content.add(draw::line((x, y), (x + 26.0, y), draw::REST.line, 1.2)),
     }

@@ -1,7 +1,7 @@
 //! The scene as it can be drawn: impossible values gone, roles given, ranges chosen.
 
 use super::draw::{self, Colour};
-use super::{ForecastPoint, PlotPoint, PlotScene, PlotSeries};
+use super::{ForecastPoint, PlotPoint, PlotScene, PlotSeries, frame, text};
 
 /// Most curves that are drawn; the worst ranked beyond are counted in the legend.
 const MAX_CURVES: usize = 300;
@@ -9,7 +9,7 @@ const MAX_CURVES: usize = 300;
 const FEW_CURVES: usize = 8;
 /// How far intervals and curves of no rank may stretch the vertical range beyond that of the labelled ones, as a share
 /// of it at either end: a single wild curve or interval must not press the others together.
-const STRETCH: f64 = 0.6;
+const STRETCH: f64 = 0.75;
 
 /// What a curve is in the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,17 +60,32 @@ impl Curve<'_> {
         forecast.or_else(|| self.fitted.last().copied()).or_else(measured)
     }
 
+    /// Whether the true loss is that at the size the prediction is for.
+    pub(super) fn has_truth_at_end(&self) -> bool {
+        let end = self.forecast.last().map(|point| point.x);
+        self.truth
+            .zip(end)
+            .is_some_and(|((x, _), end)| (x / end).ln().abs() < 1e-9)
+    }
+
     /// All points but bands.
     fn points(&self) -> impl Iterator<Item = (f64, f64)> {
         let measured = self.measured.iter().map(|point| (point.x, point.y));
         let forecast = self.forecast.iter().map(|point| (point.x, point.y));
-        measured.chain(self.fitted.iter().copied()).chain(forecast).chain(self.truth)
+        measured
+            .chain(self.fitted.iter().copied())
+            .chain(forecast)
+            .chain(self.truth)
     }
 }
 
 /// The drawable scene.
 #[derive(Debug, Clone)]
 pub(super) struct Picture<'s> {
+    /// The title as given.
+    pub(super) title: &'s str,
+    /// The subtitle's lines.
+    pub(super) subtitle: Vec<String>,
     /// The curves from back to front.
     pub(super) curves: Vec<Curve<'s>>,
     /// Vertical lines, ascending.
@@ -97,13 +112,34 @@ impl<'s> Picture<'s> {
         assign_roles(&mut curves);
         // The front is drawn last.
         curves.reverse();
-        let mut verticals: Vec<_> =
-            scene.verticals.iter().filter(|(x, _)| drawable(*x)).map(|(x, label)| (*x, label.as_str())).collect();
+        let mut verticals: Vec<_> = scene
+            .verticals
+            .iter()
+            .filter(|(x, _)| drawable(*x))
+            .map(|(x, label)| (*x, label.as_str()))
+            .collect();
         verticals.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let xs = curves.iter().flat_map(|curve| curve.points().map(|(x, _)| x).collect::<Vec<_>>());
+        let xs = curves
+            .iter()
+            .flat_map(|curve| curve.points().map(|(x, _)| x).collect::<Vec<_>>());
         let x = range(xs.chain(verticals.iter().map(|(x, _)| *x))).unwrap_or((100.0, 1e6));
         let y = vertical_range(&curves).unwrap_or((1.0, 10.0));
-        Self { curves, verticals, axis_labels: (&scene.x_label, &scene.y_label), x, y, omitted }
+        let subtitle = text::two_lines(&scene.subtitle, frame::SUBTITLE_SIZE, frame::ROOM);
+        Self {
+            title: &scene.title,
+            subtitle,
+            curves,
+            verticals,
+            axis_labels: (&scene.x_label, &scene.y_label),
+            x,
+            y,
+            omitted,
+        }
+    }
+
+    /// Whether a true loss stands where a prediction does.
+    pub(super) fn has_truth_at_end(&self) -> bool {
+        self.curves.iter().any(Curve::has_truth_at_end)
     }
 
     /// Whether there are so few curves that each can show its points and have a label.
@@ -112,24 +148,48 @@ impl<'s> Picture<'s> {
     }
 }
 
-/// Values a logarithmic axis can show.
+/// Values a logarithmic axis can show. The bounds keep ratios of two of them well inside what a float holds.
 fn drawable(value: f64) -> bool {
-    value.is_finite() && value > 0.0
+    (1e-100..=1e100).contains(&value)
 }
 
 fn clean(series: &PlotSeries) -> Option<Curve<'_>> {
     let both = |x: f64, y: f64| drawable(x) && drawable(y);
-    let mut measured: Vec<_> = series.measured.iter().copied().filter(|point| both(point.x, point.y)).collect();
-    let mut fitted: Vec<_> = series.fitted.iter().copied().filter(|point| both(point.0, point.1)).collect();
-    let mut forecast: Vec<_> = series.forecast.iter().copied().filter(|point| both(point.x, point.y)).collect();
+    let mut measured: Vec<_> = series
+        .measured
+        .iter()
+        .copied()
+        .filter(|point| both(point.x, point.y))
+        .collect();
+    let mut fitted: Vec<_> = series
+        .fitted
+        .iter()
+        .copied()
+        .filter(|point| both(point.0, point.1))
+        .collect();
+    let mut forecast: Vec<_> = series
+        .forecast
+        .iter()
+        .copied()
+        .filter(|point| both(point.x, point.y))
+        .collect();
     for point in &mut forecast {
-        point.band = point.band.filter(|(lower, upper)| both(*lower, *upper) && lower <= upper);
+        point.band = point
+            .band
+            .filter(|(lower, upper)| both(*lower, *upper) && lower <= upper);
     }
     measured.sort_by(|a, b| a.x.total_cmp(&b.x));
     fitted.sort_by(|a, b| a.0.total_cmp(&b.0));
     forecast.sort_by(|a, b| a.x.total_cmp(&b.x));
     let truth = series.truth.filter(|(x, y)| both(*x, *y));
-    let curve = Curve { series, role: Role::Faint, measured, fitted, forecast, truth };
+    let curve = Curve {
+        series,
+        role: Role::Faint,
+        measured,
+        fitted,
+        forecast,
+        truth,
+    };
     let empty = curve.points().next().is_none();
     (!empty).then_some(curve)
 }
@@ -137,7 +197,11 @@ fn clean(series: &PlotSeries) -> Option<Curve<'_>> {
 /// Gives roles to curves that are sorted from best to worst.
 fn assign_roles(curves: &mut [Curve<'_>]) {
     let few = curves.len() <= draw::RUNNERS.len() + 1;
-    let rest = curves.iter().filter(|curve| !curve.series.highlight).count().saturating_sub(draw::RUNNERS.len());
+    let rest = curves
+        .iter()
+        .filter(|curve| !curve.series.highlight)
+        .count()
+        .saturating_sub(draw::RUNNERS.len());
     let (mut runners, mut others) = (0, 0);
     for curve in curves {
         curve.role = if curve.series.highlight {
@@ -147,7 +211,11 @@ fn assign_roles(curves: &mut [Curve<'_>]) {
             Role::Runner(runners - 1)
         } else {
             others += 1;
-            if 2 * others <= rest + 1 { Role::Rest } else { Role::Faint }
+            if 2 * others <= rest + 1 {
+                Role::Rest
+            } else {
+                Role::Faint
+            }
         };
     }
 }
@@ -162,10 +230,14 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 /// The range of the prominent curves, stretched within limits towards the others and the intervals.
 fn vertical_range(curves: &[Curve<'_>]) -> Option<(f64, f64)> {
     let heights = |prominent: bool| {
-        let wanted = curves.iter().filter(move |curve| curve.role.is_prominent() == prominent);
+        let wanted = curves
+            .iter()
+            .filter(move |curve| curve.role.is_prominent() == prominent);
         range(wanted.flat_map(|curve| curve.points().map(|(_, y)| y).collect::<Vec<_>>()))
     };
-    let Some((low, high)) = heights(true) else { return heights(false) };
+    let Some((low, high)) = heights(true) else {
+        return heights(false);
+    };
     let reach = (STRETCH * (high / low).ln()).max(0.05);
     let bands = curves
         .iter()
@@ -174,7 +246,7 @@ fn vertical_range(curves: &[Curve<'_>]) -> Option<(f64, f64)> {
         .flat_map(|(lower, upper)| [lower, upper]);
     let others = heights(false).into_iter().flat_map(|(low, high)| [low, high]);
     let (outer_low, outer_high) = range(bands.chain(others)).unwrap_or((low, high));
-    let floor = (low.ln() - reach).exp().max(f64::MIN_POSITIVE);
-    let ceiling = (high.ln() + reach).exp().min(f64::MAX);
+    let floor = (low.ln() - reach).exp();
+    let ceiling = (high.ln() + reach).exp();
     Some((outer_low.clamp(floor, low), outer_high.clamp(high, ceiling)))
 }

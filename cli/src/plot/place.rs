@@ -18,7 +18,11 @@ pub(super) fn spread(wishes: &[(f64, f64)], low: f64, high: f64) -> Vec<f64> {
     let mut clusters: Vec<Cluster> = Vec::new();
     for index in order {
         let (centre, length) = wish(index);
-        let mut cluster = Cluster { members: vec![index], start: centre - length / 2.0, length };
+        let mut cluster = Cluster {
+            members: vec![index],
+            start: centre - length / 2.0,
+            length,
+        };
         cluster.clamp(low, high);
         while let Some(before) = clusters.pop_if(|before| before.start + before.length > cluster.start) {
             cluster = Cluster::joined(before, cluster, &wish);
@@ -55,7 +59,11 @@ impl Cluster {
             offset += length;
         }
         let start = starts / members.len().max(1) as f64;
-        Self { members, start, length: offset }
+        Self {
+            members,
+            start,
+            length: offset,
+        }
     }
 }
 

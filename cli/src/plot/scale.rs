@@ -1,7 +1,7 @@
 //! Logarithmic axes and the ticks people read on them.
 
 /// Fewest ticks an axis should have.
-const FEW: usize = 4;
+const FEW: usize = 5;
 /// Most ticks an axis should have.
 const MANY: usize = 9;
 
@@ -15,7 +15,7 @@ pub(super) struct LogAxis {
 }
 
 impl LogAxis {
-    /// An axis over `[low, high]` (both finite and above 0) with a share of `margins` added at either end, drawn from
+    /// An axis over `[low, high]` (both within 1e±100) with a share of `margins` added at either end, drawn from
     /// pixel `from` to `to`. A range without extent is widened.
     pub(super) fn new(range: (f64, f64), margins: (f64, f64), from: f64, to: f64) -> Self {
         /// Smallest extent in ln units: below, ticks would need more digits than anyone reads.
@@ -26,17 +26,26 @@ impl LogAxis {
             (low, high) = (middle - 0.1, middle + 0.1);
         }
         let extent = high - low;
-        Self { low: low - margins.0 * extent, high: high + margins.1 * extent, from, to }
+        Self {
+            low: low - margins.0 * extent,
+            high: high + margins.1 * extent,
+            from,
+            to,
+        }
     }
 
-    /// Where a value is drawn. The value is finite and above 0.
+    /// Where a value is drawn. The value is within 1e±100.
     pub(super) fn px(&self, value: f64) -> f64 {
         self.from + (value.ln() - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// The axis's ends as values.
-    pub(super) fn range(&self) -> (f64, f64) {
-        (self.low.exp().max(f64::MIN_POSITIVE), self.high.exp().min(f64::MAX))
+    /// The axis's ends as values, a hair wider: the way through the logarithm must not lose a tick at an end.
+    fn range(&self) -> (f64, f64) {
+        const HAIR: f64 = 1e-9;
+        (
+            self.low.exp().max(f64::MIN_POSITIVE) * (1.0 - HAIR),
+            (self.high.exp() * (1.0 + HAIR)).min(f64::MAX),
+        )
     }
 
     /// Labelled ticks for counts: `100`, `1k`, `10k`.
@@ -47,7 +56,11 @@ impl LogAxis {
             thinned(decades)
         } else {
             let finer = log_ticks(low, high, &[1.0, 2.0, 5.0]);
-            if finer.len() >= 3 { finer } else { linear_ticks(low, high) }
+            if finer.len() >= 3 {
+                finer
+            } else {
+                linear_ticks(low, high)
+            }
         };
         values.into_iter().map(|value| (value, count(value))).collect()
     }
@@ -57,18 +70,25 @@ impl LogAxis {
         /// Above this ratio of the ends, equal steps crowd the upper end.
         const WIDE: f64 = 2.2;
         let (low, high) = self.range();
-        let families: [&[f64]; 4] =
-            [&[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0], &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0], &[1.0, 2.0, 5.0], &[1.0]];
-        if high / low > WIDE {
-            for family in families {
-                let ticks = log_ticks(low, high, family);
-                if (FEW..=MANY).contains(&ticks.len()) {
-                    return labelled(ticks);
-                }
-            }
-            return labelled(thinned(log_ticks(low, high, &[1.0])));
+        let families: [&[f64]; 4] = [
+            &[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
+            &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
+            &[1.0, 2.0, 5.0],
+            &[1.0],
+        ];
+        if high / low <= WIDE {
+            return labelled(linear_ticks(low, high));
         }
-        labelled(linear_ticks(low, high))
+        let all = families.map(|family| log_ticks(low, high, family));
+        if let Some(ticks) = all.iter().find(|ticks| (FEW..=MANY).contains(&ticks.len())) {
+            return labelled(ticks.clone());
+        }
+        let [finest, .., decades] = all;
+        labelled(if finest.len() < FEW {
+            linear_ticks(low, high)
+        } else {
+            thinned(decades)
+        })
     }
 
     /// Unlabelled ticks at 2, 3, … 9 times a power of ten; none where they would be a smear.
@@ -83,10 +103,14 @@ impl LogAxis {
 
 /// `digits` times powers of ten within the range, ascending.
 fn log_ticks(low: f64, high: f64, digits: &[f64]) -> Vec<f64> {
-    #[expect(clippy::cast_possible_truncation, reason = "decimal exponents of a float lie within ±400")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "decimal exponents of a float lie within ±400"
+    )]
     let exponents = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let all = exponents.flat_map(|exponent| digits.iter().map(move |digit| times_power(*digit, exponent)));
-    all.filter(|value| value.is_finite() && *value > 0.0 && (low..=high).contains(value)).collect()
+    all.filter(|value| value.is_finite() && *value > 0.0 && (low..=high).contains(value))
+        .collect()
 }
 
 /// `digit · 10^exponent` as the nearest float to its decimal notation (a product with 10^-1 is not).
@@ -100,13 +124,23 @@ fn thinned(ticks: Vec<f64>) -> Vec<f64> {
     ticks.into_iter().step_by(stride).collect()
 }
 
-/// Ticks in equal steps of 1, 2 or 5 times a power of ten: about six.
+/// Ticks in equal steps of 1, 2 or 5 times a power of ten: the longest step that gives enough of them.
 fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
-    let wanted = (high - low) / 6.0;
-    let step = log_ticks(wanted / 10.0, wanted * 10.0, &[1.0, 2.0, 5.0]).into_iter().find(|step| *step >= wanted);
-    let Some(step) = step else { return Vec::new() };
-    let first = (low / step).ceil();
-    (0..20).map(|index| (first + f64::from(index)) * step).take_while(|value| *value <= high).collect()
+    let extent = high - low;
+    let mut steps = log_ticks(extent / 100.0, extent, &[1.0, 2.0, 5.0]);
+    steps.reverse();
+    let at = |step: f64| -> Vec<f64> {
+        let first = (low / step).ceil();
+        (0..40)
+            .map(|index| (first + f64::from(index)) * step)
+            .take_while(|value| *value <= high)
+            .collect()
+    };
+    steps
+        .into_iter()
+        .map(at)
+        .find(|ticks| ticks.len() >= FEW)
+        .unwrap_or_default()
 }
 
 /// Ticks with as many decimals as the finest needs.
@@ -115,14 +149,23 @@ fn labelled(ticks: Vec<f64>) -> Vec<(f64, String)> {
     if extreme {
         return ticks.into_iter().map(|value| (value, format!("{value:.0e}"))).collect();
     }
-    let gap = ticks.windows(2).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).fold(f64::INFINITY, f64::min);
-    let even = ticks.windows(3).all(|w| matches!(w, [a, b, c] if ((c - b) - (b - a)).abs() < 1e-6 * gap));
+    let gap = ticks
+        .windows(2)
+        .filter_map(|pair| Some(pair.get(1)? - pair.first()?))
+        .fold(f64::INFINITY, f64::min);
+    let even = ticks
+        .windows(3)
+        .all(|w| matches!(w, [a, b, c] if ((c - b) - (b - a)).abs() < 1e-6 * gap));
     let decimals = decimals(gap);
     ticks
         .into_iter()
         .map(|value| {
             let text = format!("{value:.*}", if even { decimals } else { decimals.max(4) });
-            let trimmed = if even || !text.contains('.') { &text } else { text.trim_end_matches('0').trim_end_matches('.') };
+            let trimmed = if even || !text.contains('.') {
+                &text
+            } else {
+                text.trim_end_matches('0').trim_end_matches('.')
+            };
             (value, trimmed.to_owned())
         })
         .collect()
@@ -130,10 +173,13 @@ fn labelled(ticks: Vec<f64>) -> Vec<(f64, String)> {
 
 /// Decimals that tell values `gap` apart.
 fn decimals(gap: f64) -> usize {
-    (0..10).find(|places| {
-        let scaled = gap * 10_f64.powi(*places);
-        (scaled - scaled.round()).abs() < 1e-6 * scaled && scaled >= 1.0
-    }).and_then(|places| usize::try_from(places).ok()).unwrap_or(2)
+    (0..10)
+        .find(|places| {
+            let scaled = gap * 10_f64.powi(*places);
+            (scaled - scaled.round()).abs() < 1e-6 * scaled && scaled >= 1.0
+        })
+        .and_then(|places| usize::try_from(places).ok())
+        .unwrap_or(2)
 }
 
 /// A count in the short form of axes: `200`, `1k`, `1.6M`.
@@ -178,7 +224,12 @@ mod tests {
     fn losses_get_the_ticks_people_expect() {
         assert_eq!(values(1.1, 5.2), ["1.2", "1.5", "2", "2.5", "3", "4", "5"]);
         assert_eq!(values(0.9, 12.0), ["1", "1.5", "2", "3", "4", "5", "7", "10"]);
-        assert_eq!(values(0.01, 30.0), ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10", "20"].map(|_| ()).len().to_string().repeat(0).lines().map(str::to_owned).chain(values(0.01, 30.0)).collect::<Vec<_>>());
+        assert_eq!(values(1.45, 3.7), ["1.5", "2.0", "2.5", "3.0", "3.5"]);
+        assert_eq!(values(1.5, 2.8), ["1.6", "1.8", "2.0", "2.2", "2.4", "2.6", "2.8"]);
+        assert_eq!(
+            values(0.05, 30.0),
+            ["0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10", "20"]
+        );
         assert_eq!(values(1.41, 1.52), ["1.42", "1.44", "1.46", "1.48", "1.50", "1.52"]);
         assert_eq!(values(2.0, 3.0), ["2.0", "2.2", "2.4", "2.6", "2.8", "3.0"]);
         assert_eq!(values(1e-9, 1e-3).first().map(String::as_str), Some("1e-9"));
@@ -190,13 +241,16 @@ mod tests {
         assert_eq!(counts(900.0, 11_000.0), ["1k", "2k", "5k", "10k"]);
         assert_eq!(counts(1000.0, 1400.0), ["1k", "1.1k", "1.2k", "1.3k", "1.4k"]);
         assert_eq!(count(1_638_400.0), "1.638M");
-        assert_eq!([loss(1.23456), loss(12.0), loss(0.012_345)], ["1.235", "12.00", "0.01235"]);
+        assert_eq!(
+            [loss(1.23456), loss(12.0), loss(0.012_345)],
+            ["1.235", "12.00", "0.01235"]
+        );
     }
 
     proptest! {
         #[test]
-        fn every_axis_has_finite_ticks_in_range(low in -300.0..300.0_f64, extent in 0.0..600.0_f64) {
-            let range = (10_f64.powf(low), 10_f64.powf((low + extent).min(308.0)));
+        fn every_axis_has_finite_ticks_in_range(low in -100.0..100.0_f64, extent in 0.0..200.0_f64) {
+            let range = (10_f64.powf(low), 10_f64.powf((low + extent).min(100.0)));
             let axis = LogAxis::new(range, (0.03, 0.03), 0.0, 100.0);
             for ticks in [axis.value_ticks(), axis.count_ticks()] {
                 prop_assert!((1..=20).contains(&ticks.len()), "{:?}", ticks);

@@ -58,7 +58,11 @@ pub(super) fn two_lines(text: &str, size: f64, limit: f64) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let current = lines.last().map_or("", String::as_str);
-        let longer = if current.is_empty() { word.to_owned() } else { format!("{current} {word}") };
+        let longer = if current.is_empty() {
+            word.to_owned()
+        } else {
+            format!("{current} {word}")
+        };
         let fits = width(&longer, size, false) <= limit || current.is_empty();
         let full = lines.len() == 2;
         match lines.last_mut() {
@@ -82,7 +86,10 @@ mod tests {
     fn long_names_keep_both_ends() {
         let name = "organisation/model-with-a-long-name-7b";
         let short = fitted(name, 12.0, false, 120.0);
-        assert!(short.starts_with("organ") && short.ends_with("-7b") && short.contains('…'), "{short}");
+        assert!(
+            short.starts_with("organ") && short.ends_with("-7b") && short.contains('…'),
+            "{short}"
+        );
         assert!(width(&short, 12.0, false) <= 120.0);
         assert_eq!(fitted("short", 12.0, false, 120.0), "short");
         assert_eq!(fitted("abc", 12.0, false, 0.0), "…");
