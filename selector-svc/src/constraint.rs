@@ -76,7 +76,9 @@ impl MemoryLimit {
     /// The estimate in bytes for a number of weights; see the module's documentation.
     #[must_use]
     pub fn estimate(&self, parameters: u64) -> f64 {
-        let state = self.bytes_per_parameter.unwrap_or_else(|| self.method.bytes_per_parameter());
+        let state = self
+            .bytes_per_parameter
+            .unwrap_or_else(|| self.method.bytes_per_parameter());
         state * parameters as f64 + activation_bytes(parameters)
     }
 }
@@ -212,8 +214,14 @@ mod tests {
 
     #[test]
     fn families_are_let_in_or_ruled_out_by_name() {
-        let only = Constraints { include_families: vec!["OPT".to_owned()], ..Constraints::default() };
-        let never = Constraints { exclude_families: vec!["OPT".to_owned()], ..Constraints::default() };
+        let only = Constraints {
+            include_families: vec!["OPT".to_owned()],
+            ..Constraints::default()
+        };
+        let never = Constraints {
+            exclude_families: vec!["OPT".to_owned()],
+            ..Constraints::default()
+        };
         for (family, by_only, by_never) in [
             (Some("OPT"), None, Some(ExclusionReason::Family)),
             (Some("T5"), Some(ExclusionReason::Family), None),
@@ -226,25 +234,53 @@ mod tests {
 
     #[test]
     fn bounds_on_parameters_exclude_the_unknown() {
-        let bounds = Constraints { min_parameters: Some(10), max_parameters: Some(20), ..Constraints::default() };
-        for (parameters, excluded) in [(Some(9), true), (Some(10), false), (Some(20), false), (Some(21), true), (None, true)] {
-            assert_eq!(reason(&bounds, &candidate(None, parameters)).is_some(), excluded, "{parameters:?}");
+        let bounds = Constraints {
+            min_parameters: Some(10),
+            max_parameters: Some(20),
+            ..Constraints::default()
+        };
+        for (parameters, excluded) in [
+            (Some(9), true),
+            (Some(10), false),
+            (Some(20), false),
+            (Some(21), true),
+            (None, true),
+        ] {
+            assert_eq!(
+                reason(&bounds, &candidate(None, parameters)).is_some(),
+                excluded,
+                "{parameters:?}"
+            );
         }
         let detail = bounds.check(&candidate(None, Some(21))).unwrap_err().detail;
         assert_eq!(detail, "21 parameters, more than 20");
-        let crossed = Constraints { min_parameters: Some(2), max_parameters: Some(1), ..Constraints::default() };
+        let crossed = Constraints {
+            min_parameters: Some(2),
+            max_parameters: Some(1),
+            ..Constraints::default()
+        };
         assert_eq!(crossed.validate().unwrap_err().field, "max_parameters");
     }
 
     #[test]
     fn memory_follows_the_stated_estimate() {
-        let limit = |bytes, method| MemoryLimit { bytes, method, bytes_per_parameter: None };
+        let limit = |bytes, method| MemoryLimit {
+            bytes,
+            method,
+            bytes_per_parameter: None,
+        };
         let full = limit(24_000_000_000, TuningMethod::Full).estimate(1_315_758_080);
         assert!((21.0e9..22.5e9).contains(&full), "{full:e}");
         let lora = limit(1, TuningMethod::Lora).estimate(1_315_758_080);
         assert!((5.2e9..6.5e9).contains(&lora), "{lora:e}");
-        let tight = Constraints { memory_limit: Some(limit(20_000_000_000, TuningMethod::Full)), ..Constraints::default() };
-        assert_eq!(reason(&tight, &candidate(None, Some(1_315_758_080))), Some(ExclusionReason::Memory));
+        let tight = Constraints {
+            memory_limit: Some(limit(20_000_000_000, TuningMethod::Full)),
+            ..Constraints::default()
+        };
+        assert_eq!(
+            reason(&tight, &candidate(None, Some(1_315_758_080))),
+            Some(ExclusionReason::Memory)
+        );
         assert_eq!(reason(&tight, &candidate(None, Some(124_000_000))), None);
         assert_eq!(reason(&tight, &candidate(None, None)), Some(ExclusionReason::Memory));
     }
@@ -256,6 +292,9 @@ mod tests {
             ..Constraints::default()
         };
         assert_eq!(reason(&wanted("mit"), &candidate(None, None)), None);
-        assert_eq!(reason(&wanted("gpl"), &candidate(None, None)), Some(ExclusionReason::Attribute));
+        assert_eq!(
+            reason(&wanted("gpl"), &candidate(None, None)),
+            Some(ExclusionReason::Attribute)
+        );
     }
 }

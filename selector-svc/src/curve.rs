@@ -174,7 +174,10 @@ impl Observation {
         if !(nats.is_finite() && nats >= 0.0) {
             return Err(CurveError::BadStandardError);
         }
-        Ok(Self { standard_error: Some(nats), ..self })
+        Ok(Self {
+            standard_error: Some(nats),
+            ..self
+        })
     }
 
     /// The same point with a relative weight in fits of laws; rankings by trends do not look at it.
@@ -215,7 +218,9 @@ impl Observation {
     /// Variance of ln loss: `floor`, or the point's own squared relative standard error where that is larger.
     #[must_use]
     pub fn log_variance(&self, floor: f64) -> f64 {
-        self.standard_error.map_or(floor, |error| (error / self.test_loss.0).powi(2).clamp(floor, MAX_LOG_VARIANCE))
+        self.standard_error.map_or(floor, |error| {
+            (error / self.test_loss.0).powi(2).clamp(floor, MAX_LOG_VARIANCE)
+        })
     }
 
     /// Natural logarithm of the size; −∞ for zero-shot.
@@ -259,7 +264,10 @@ impl LearningCurve {
             if let [(_, first), (index, second)] = pair
                 && first.data_size == second.data_size
             {
-                return Err(CurveError::DuplicateDataSize { data_size: second.data_size, index: *index });
+                return Err(CurveError::DuplicateDataSize {
+                    data_size: second.data_size,
+                    index: *index,
+                });
             }
         }
         let mut observations: Vec<Observation> = order.into_iter().map(|(_, point)| point).collect();
@@ -267,7 +275,10 @@ impl LearningCurve {
         if zero_shot.is_some() {
             observations.remove(0);
         }
-        Ok(Self { zero_shot, observations })
+        Ok(Self {
+            zero_shot,
+            observations,
+        })
     }
 
     /// Loss without fine-tuning, where it was measured.
@@ -301,7 +312,10 @@ impl LearningCurve {
     /// The point at one size above 0, where it was measured.
     #[must_use]
     pub fn observation_at(&self, size: DataSize) -> Option<&Observation> {
-        let index = self.observations.binary_search_by_key(&size, Observation::data_size).ok()?;
+        let index = self
+            .observations
+            .binary_search_by_key(&size, Observation::data_size)
+            .ok()?;
         self.observations.get(index)
     }
 }
@@ -329,7 +343,10 @@ mod tests {
         assert_eq!(Loss::new(0.0), Err(CurveError::LossNotPositive { loss: 0.0 }));
         assert_eq!(Loss::new(-1.0), Err(CurveError::LossNotPositive { loss: -1.0 }));
         assert_eq!(Loss::new(1e9), Err(CurveError::LossTooLarge { loss: 1e9 }));
-        assert_eq!(DataSize::new(u64::MAX), Err(CurveError::DataSizeTooLarge { data_size: u64::MAX }));
+        assert_eq!(
+            DataSize::new(u64::MAX),
+            Err(CurveError::DataSizeTooLarge { data_size: u64::MAX })
+        );
     }
 
     #[test]
@@ -349,7 +366,10 @@ mod tests {
         let points = vec![point(200, 3.0), point(100, 3.5), point(200, 2.0)];
         assert_eq!(
             LearningCurve::new(points),
-            Err(CurveError::DuplicateDataSize { data_size: size(200), index: 2 })
+            Err(CurveError::DuplicateDataSize {
+                data_size: size(200),
+                index: 2
+            })
         );
     }
 
@@ -358,7 +378,10 @@ mod tests {
         assert_eq!(point(200, 2.0).log_variance(1e-4).to_bits(), 1e-4_f64.to_bits());
         let noisy = point(200, 2.0).with_standard_error(0.2).unwrap();
         assert!((noisy.log_variance(1e-4) - 0.01).abs() < 1e-15);
-        assert_eq!(point(200, 2.0).with_standard_error(f64::NAN), Err(CurveError::BadStandardError));
+        assert_eq!(
+            point(200, 2.0).with_standard_error(f64::NAN),
+            Err(CurveError::BadStandardError)
+        );
         assert_eq!(point(200, 2.0).with_weight(0.0), Err(CurveError::BadWeight));
     }
 }

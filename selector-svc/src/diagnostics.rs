@@ -84,7 +84,10 @@ impl Warning {
     /// A warning.
     #[must_use]
     pub fn new(code: WarningCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into() }
+        Self {
+            code,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -102,7 +105,9 @@ fn bend(a: &Observation, b: &Observation, c: &Observation) -> f64 {
 }
 
 fn bends(points: &[Observation]) -> impl Iterator<Item = f64> + '_ {
-    points.windows(3).filter_map(|w| if let [a, b, c] = w { Some(bend(a, b, c)) } else { None })
+    points
+        .windows(3)
+        .filter_map(|w| if let [a, b, c] = w { Some(bend(a, b, c)) } else { None })
 }
 
 /// Noise of ln loss pooled over curves: 1.48 · median absolute deviation of the normalised bends.
@@ -140,7 +145,10 @@ fn curvature_score(points: &[Observation], noise: f64) -> Option<f64> {
 pub(crate) fn curve_warnings(points: &[Observation], noise: Option<f64>) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if points.len() < QUOTABLE_POINTS {
-        let detail = format!("{} points; a forecast should rest on at least {QUOTABLE_POINTS}", points.len());
+        let detail = format!(
+            "{} points; a forecast should rest on at least {QUOTABLE_POINTS}",
+            points.len()
+        );
         warnings.push(Warning::new(WarningCode::TooFewPoints, detail));
     }
     let Some(noise) = noise else { return warnings };
@@ -185,7 +193,10 @@ mod tests {
     }
 
     fn codes(points: &[Observation], noise: Option<f64>) -> Vec<WarningCode> {
-        curve_warnings(points, noise).into_iter().map(|warning| warning.code).collect()
+        curve_warnings(points, noise)
+            .into_iter()
+            .map(|warning| warning.code)
+            .collect()
     }
 
     #[test]
@@ -209,8 +220,15 @@ mod tests {
     #[test]
     fn pooled_noise_is_the_spread_of_white_noise() {
         let noisy = [0.01, -0.012, 0.008, 0.011, -0.009, -0.01, 0.013, -0.007, 0.006, -0.011];
-        let curves: Vec<Vec<Observation>> =
-            (0..6).map(|k| curve(&(0..10).map(|i| 2.0 - 0.1 * f64::from(i) + noisy[(i as usize * 3 + k) % 10]).collect::<Vec<_>>())).collect();
+        let curves: Vec<Vec<Observation>> = (0..6)
+            .map(|k| {
+                curve(
+                    &(0..10)
+                        .map(|i| 2.0 - 0.1 * f64::from(i) + noisy[(i as usize * 3 + k) % 10])
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect();
         let noise = pooled_noise(curves.iter().map(Vec::as_slice)).unwrap();
         assert!((0.005..0.02).contains(&noise), "{noise}");
         assert_eq!(pooled_noise([curve(&[1.0, 0.9])].iter().map(Vec::as_slice)), None);

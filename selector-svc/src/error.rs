@@ -17,7 +17,10 @@ pub struct InvalidParameter {
 
 impl InvalidParameter {
     pub(crate) fn new(field: &'static str, description: impl Into<String>) -> Self {
-        Self { field, description: description.into() }
+        Self {
+            field,
+            description: description.into(),
+        }
     }
 
     /// Checks that `value` is finite and within `low..=high`.

@@ -95,11 +95,16 @@ impl Cost {
     /// Sums (examples, parameters) per candidate.
     #[must_use]
     pub fn sum(parts: impl Iterator<Item = (u64, Option<u64>)>) -> Self {
-        let mut total = Self { examples: 0, example_parameters: Some(0.0) };
+        let mut total = Self {
+            examples: 0,
+            example_parameters: Some(0.0),
+        };
         for (examples, parameters) in parts {
             total.examples = total.examples.saturating_add(examples);
-            total.example_parameters =
-                total.example_parameters.zip(parameters).map(|(sum, p)| sum + examples as f64 * p as f64);
+            total.example_parameters = total
+                .example_parameters
+                .zip(parameters)
+                .map(|(sum, p)| sum + examples as f64 * p as f64);
         }
         total
     }
@@ -139,7 +144,16 @@ mod tests {
     #[test]
     fn unknown_parameters_leave_only_examples() {
         let cost = Cost::sum([(10, Some(2)), (20, Some(3))].into_iter());
-        assert_eq!(cost, Cost { examples: 30, example_parameters: Some(80.0) });
-        assert_eq!(Cost::sum([(10, Some(2)), (20, None)].into_iter()).example_parameters, None);
+        assert_eq!(
+            cost,
+            Cost {
+                examples: 30,
+                example_parameters: Some(80.0)
+            }
+        );
+        assert_eq!(
+            Cost::sum([(10, Some(2)), (20, None)].into_iter()).example_parameters,
+            None
+        );
     }
 }

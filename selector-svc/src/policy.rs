@@ -19,7 +19,7 @@ use crate::curve::{DataSize, Observation};
 use crate::diagnostics::Warning;
 use crate::error::InvalidParameter;
 use crate::table::Candidate;
-use crate::trend::{TrendState, TrendVariances};
+use crate::trend::{Reach, TrendState, TrendVariances};
 
 use self::ats::{AtsParameters, AtsPolicy, Variant};
 use self::baselines::{ModelSize, SubTuning, ZeroShot};
@@ -48,9 +48,15 @@ impl<'a> Pool<'a> {
     /// The candidates cut off at the budget size. `0 < budget ≤ full` is the caller's to check.
     #[must_use]
     pub fn new(candidates: impl IntoIterator<Item = &'a Candidate>, budget: DataSize, full: DataSize) -> Self {
-        let members =
-            candidates.into_iter().map(|candidate| Member { candidate, seen: candidate.curve().up_to(budget) });
-        Self { members: members.collect(), budget, full }
+        let members = candidates.into_iter().map(|candidate| Member {
+            candidate,
+            seen: candidate.curve().up_to(budget),
+        });
+        Self {
+            members: members.collect(),
+            budget,
+            full,
+        }
     }
 
     /// In input order.
@@ -118,7 +124,10 @@ pub struct Exclusion {
 
 impl Exclusion {
     pub(crate) fn new(reason: ExclusionReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self {
+            reason,
+            detail: detail.into(),
+        }
     }
 
     pub(crate) fn too_few(needed: usize, seen: &[Observation], budget: DataSize) -> Self {
@@ -173,7 +182,11 @@ impl Stop {
     /// A stop without a test.
     #[must_use]
     pub const fn untested(reason: StopReason) -> Self {
-        Self { reason, standardized_residual: None, tested: None }
+        Self {
+            reason,
+            standardized_residual: None,
+            tested: None,
+        }
     }
 }
 
@@ -234,6 +247,8 @@ pub enum Model {
 pub struct Forecast {
     /// What is ordered by, lower is better: the predicted loss, or a stand-in.
     pub score: f64,
+    /// What `PearCorr` compares with the true losses: the score, except for `model_size`.
+    pub correlated: f64,
     /// Loss at the full size in nats. Absent: the policy ranks without one.
     pub predicted_loss: Option<f64>,
     /// Sizes that the forecast rests on, ascending.
@@ -416,13 +431,17 @@ impl Observed {
     /// Nothing yet, for so many candidates.
     #[must_use]
     pub fn new(candidates: usize) -> Self {
-        Self { curves: vec![Vec::new(); candidates] }
+        Self {
+            curves: vec![Vec::new(); candidates],
+        }
     }
 
     /// Takes a finished run in, keeping the curve ascending; a repeated size replaces the earlier observation.
     /// An unknown candidate is ignored.
     pub fn insert(&mut self, candidate: usize, observation: Observation) {
-        let Some(curve) = self.curves.get_mut(candidate) else { return };
+        let Some(curve) = self.curves.get_mut(candidate) else {
+            return;
+        };
         match curve.binary_search_by_key(&observation.data_size(), Observation::data_size) {
             Ok(at) => {
                 if let Some(slot) = curve.get_mut(at) {
@@ -500,8 +519,8 @@ pub struct FinalForecast {
     pub log_loss: f64,
     /// Standard deviation as ranked with; `None` without a predictive distribution, 0 for an observed loss.
     pub sd: Option<f64>,
-    /// Standard deviation to quote an interval with.
-    pub quoted_sd: Option<f64>,
+    /// How far an interval reaches; `None` where there is none.
+    pub reach: Option<Reach>,
 }
 
 /// Spends a budget step by step. Deterministic: the same observations give the same steps.

@@ -13,7 +13,7 @@ use crate::policy::{
 };
 use crate::ports::FitRequest;
 use crate::table::{Candidate, CandidateTable};
-use crate::trend::{TrendState, TrendVariances, is_far, pooled_trends, quoting_variances};
+use crate::trend::{Calibration, Reach, TrendState, TrendVariances, is_far, pooled_trends};
 use crate::win_share::{MAX_TOTAL_DRAWS, Normal, win_shares};
 
 /// Most further sizes of one request.
@@ -60,7 +60,10 @@ impl RankRequest {
             return Err(RankError::FullSizeZero);
         }
         if self.budget.is_zero() || self.budget > self.full {
-            return Err(RankError::BudgetOutOfRange { budget: self.budget, full: self.full });
+            return Err(RankError::BudgetOutOfRange {
+                budget: self.budget,
+                full: self.full,
+            });
         }
         self.policy.validate()?;
         self.constraints.validate()?;
@@ -157,7 +160,10 @@ pub(crate) fn eligible<'a>(
     for candidate in table.candidates() {
         match constraints.check(candidate) {
             Ok(()) => live.push(candidate),
-            Err(exclusion) => excluded.push(ExcludedCandidate { candidate: candidate.name().to_owned(), exclusion }),
+            Err(exclusion) => excluded.push(ExcludedCandidate {
+                candidate: candidate.name().to_owned(),
+                exclusion,
+            }),
         }
     }
     (live, excluded)
@@ -169,7 +175,9 @@ pub(crate) fn eligible<'a>(
 /// As [`rank`].
 pub fn fit_request(table: &CandidateTable, request: &RankRequest) -> Result<Option<FitRequest>, RankError> {
     request.validate()?;
-    let Some((law, parameters)) = request.policy.law() else { return Ok(None) };
+    let Some((law, parameters)) = request.policy.law() else {
+        return Ok(None);
+    };
     let (live, _) = eligible(table, &request.constraints);
     let curve = |c: &&Candidate| (c.name().to_owned(), c.curve().up_to(request.budget).to_vec());
     let mut data_sizes = vec![request.full];
@@ -177,7 +185,11 @@ pub fn fit_request(table: &CandidateTable, request: &RankRequest) -> Result<Opti
     Ok(Some(FitRequest {
         law,
         parameters: *parameters,
-        curves: live.iter().map(curve).filter(|(_, points)| !points.is_empty()).collect(),
+        curves: live
+            .iter()
+            .map(curve)
+            .filter(|(_, points)| !points.is_empty())
+            .collect(),
         data_sizes,
         level: request.level,
         seed: request.seed,
@@ -189,7 +201,23 @@ pub fn fit_request(table: &CandidateTable, request: &RankRequest) -> Result<Opti
 /// `fitted`: the fitter's answers to [`fit_request`], for the policies with a law.
 ///
 /// # Intervals
-/// CALIBRATION_DOC
+/// For `ats`, `ats_corrected`, `rwl` and `local_trend` an interval reaches from the policy's forecast of ln loss as far as
+/// the pooled local linear trend's predictive deviation says ([`Calibration`]): up to a factor 64 between full and largest
+/// size q = .014² with the lower side widened 1.25 times, beyond it q = .020², 1.6 times below and .5 times above. The
+/// lower side is the longer one because curves accelerate: nearly all misses of symmetric intervals lie below.
+///
+/// Share of true losses within nominal 90 % intervals, published curves of 30 models (budgets 1/8…1/64 | 1/128…1/512):
+///
+/// | policy | FLAN | WMT19 | all |
+/// |---|---|---|---|
+/// | `ats` | .94 / 1.00 | .87 / .91 | .93 |
+/// | `ats_corrected` | .94 / 1.00 | .86 / .88 | .92 |
+/// | `rwl` | .98 / 1.00 | .95 / .96 | .97 |
+/// | `local_trend` | .98 / 1.00 | 1.00 / .92 | .98 |
+///
+/// For comparison: the regression interval of `ats`'s own line covers .33 / .16 and .51 / .30; symmetric trend intervals with
+/// q = .010² (.014² beyond 64) about `ats`'s forecast .64 / .79 and .73 / .51. The factors were chosen on these two data sets,
+/// so expect a little less on others. `rectified_fit` and `vanilla_fit` carry the fitter's own intervals.
 ///
 /// # Errors
 /// [`RankError`] where the question makes no sense; trouble with one candidate is that candidate's exclusion.
@@ -215,7 +243,10 @@ pub fn rank(
         match outcome {
             Ok(forecast) => entries.push(outlook.entry(index, member, forecast)),
             Err(exclusion) => {
-                excluded.push(ExcludedCandidate { candidate: member.candidate.name().to_owned(), exclusion });
+                excluded.push(ExcludedCandidate {
+                    candidate: member.candidate.name().to_owned(),
+                    exclusion,
+                });
             }
         }
     }
@@ -223,17 +254,27 @@ pub fn rank(
     let place = |name: &str| table.candidates().iter().position(|c| c.name() == name);
     excluded.sort_by_cached_key(|e| place(&e.candidate));
     let warnings = share_wins(&mut entries, request);
-    let candidates: Vec<RankedCandidate> =
-        entries.into_iter().enumerate().map(|(i, e)| RankedCandidate { rank: i + 1, ..e.answer }).collect();
+    let correlated: Vec<f64> = entries.iter().map(|e| e.correlated).collect();
+    let candidates: Vec<RankedCandidate> = entries
+        .into_iter()
+        .enumerate()
+        .map(|(i, e)| RankedCandidate {
+            rank: i + 1,
+            ..e.answer
+        })
+        .collect();
     let part = |m: &Member<'_>| {
-        let examples = m.seen.iter().fold(0_u64, |sum, p| sum.saturating_add(p.data_size().examples()));
+        let examples = m
+            .seen
+            .iter()
+            .fold(0_u64, |sum, p| sum.saturating_add(p.data_size().examples()));
         (examples, m.candidate.attributes().parameters())
     };
     Ok(Ranking {
         policy: policy.name(),
         budget: request.budget,
         full: request.full,
-        metrics: metrics(&candidates),
+        metrics: metrics(&candidates, &correlated),
         candidates,
         excluded,
         cost: Cost::sum(pool.members().iter().map(part)),
@@ -249,27 +290,33 @@ fn ensure_measured(pool: &Pool<'_>, request: &RankRequest) -> Result<(), RankErr
     if !(needs_curve && empty) || pool.members().is_empty() {
         return Ok(());
     }
-    let sizes = pool.members().iter().filter_map(|m| m.candidate.curve().observations().first());
-    Err(RankError::NothingMeasured { budget: request.budget, smallest: sizes.map(Observation::data_size).min() })
+    let sizes = pool
+        .members()
+        .iter()
+        .filter_map(|m| m.candidate.curve().observations().first());
+    Err(RankError::NothingMeasured {
+        budget: request.budget,
+        smallest: sizes.map(Observation::data_size).min(),
+    })
 }
 
-fn metrics(candidates: &[RankedCandidate]) -> Option<Metrics> {
+fn metrics(candidates: &[RankedCandidate], correlated: &[f64]) -> Option<Metrics> {
     let truths: Vec<f64> = candidates.iter().map(|c| c.true_loss).collect::<Option<_>>()?;
-    let scores: Vec<f64> = candidates.iter().map(|c| c.score).collect();
-    Metrics::compare(&truths, 0, Some(&scores))
+    Metrics::compare(&truths, 0, Some(correlated))
 }
 
 /// A candidate's answer before ranks and win shares.
 struct Entry {
     index: usize,
     answer: RankedCandidate,
+    correlated: f64,
     normal: Option<Normal>,
 }
 
 /// What the pool says of uncertainty.
 struct Outlook {
     source: IntervalSource,
-    variances: TrendVariances,
+    calibration: Calibration,
     trends: Vec<Option<TrendState>>,
     noise: Option<f64>,
     level: f64,
@@ -282,15 +329,15 @@ struct Outlook {
 impl Outlook {
     fn new(pool: &Pool<'_>, source: IntervalSource, request: &RankRequest) -> Self {
         let curves: Vec<&[Observation]> = pool.members().iter().map(|member| member.seen).collect();
-        let variances = quoting_variances(request.budget, request.full);
+        let calibration = Calibration::new(request.budget, request.full);
         let trends = if source == IntervalSource::PooledTrend {
-            pooled_trends(&curves, variances)
+            pooled_trends(&curves, calibration.variances)
         } else {
             vec![None; curves.len()]
         };
         Self {
             source,
-            variances,
+            calibration,
             trends,
             noise: pooled_noise(curves.iter().copied()),
             level: request.level,
@@ -306,7 +353,11 @@ impl Outlook {
         let (at_full, interval) = self.at_full(&forecast, trend);
         let mut warnings = self.warnings(member, interval.is_some());
         warnings.extend(forecast.warnings);
-        let line = if let Model::Line(line) = &forecast.model { Some(*line) } else { None };
+        let line = if let Model::Line(line) = &forecast.model {
+            Some(*line)
+        } else {
+            None
+        };
         let answer = RankedCandidate {
             candidate: member.candidate.name().to_owned(),
             rank: 0,
@@ -321,7 +372,12 @@ impl Outlook {
             warnings,
             true_loss: member.candidate.true_loss(self.full).map(crate::curve::Loss::nats),
         };
-        Entry { index, answer, normal: at_full }
+        Entry {
+            index,
+            answer,
+            correlated: forecast.correlated,
+            normal: at_full,
+        }
     }
 
     /// The predictive distribution of ln loss at the full size, and the interval.
@@ -329,30 +385,30 @@ impl Outlook {
         if let Model::Given(predictions) = &forecast.model {
             return (None, predictions.first().and_then(|prediction| prediction.interval));
         }
-        let normal = self.normal(&forecast.model, trend, self.full);
-        (normal, normal.map(|n| self.interval(n)))
-    }
-
-    fn normal(&self, model: &Model, trend: Option<TrendState>, size: DataSize) -> Option<Normal> {
-        match model {
-            Model::Line(line) => {
-                let sd = trend?.forecast(size.log2(), self.variances).variance.sqrt();
-                Some(Normal { mean: line.log_loss_at(size), sd })
-            }
-            Model::Trend(state, own) => {
-                let ahead = state.forecast(size.log2(), *own);
-                let widened = TrendVariances { slope: own.slope.max(self.variances.slope), ..*own };
-                let sd = state.forecast(size.log2(), widened).variance.sqrt();
-                Some(Normal { mean: ahead.mean, sd })
-            }
-            Model::StandIn | Model::Given(_) => None,
+        match self.outlook(&forecast.model, trend, self.full) {
+            Some((normal, reach)) => (Some(normal), Some(self.interval(normal.mean, reach))),
+            None => (None, None),
         }
     }
 
-    fn interval(&self, normal: Normal) -> Interval {
-        let reach = self.quantile * normal.sd;
+    /// ln loss at a size: the normal forecast that shares are drawn from, and how far an interval reaches.
+    fn outlook(&self, model: &Model, trend: Option<TrendState>, size: DataSize) -> Option<(Normal, Reach)> {
+        let (state, mean, variances, own) = match model {
+            Model::Line(line) => (trend?, line.log_loss_at(size), TrendVariances::RANK, None),
+            Model::Trend(state, own) => (*state, state.forecast(size.log2(), *own).mean, *own, Some(*own)),
+            Model::StandIn | Model::Given(_) => return None,
+        };
+        let sd = state.forecast(size.log2(), variances).variance.sqrt();
+        Some((Normal { mean, sd }, self.calibration.reach(&state, size.log2(), own)))
+    }
+
+    fn interval(&self, mean: f64, reach: Reach) -> Interval {
         let end = |log_loss: f64| log_loss.min(700.0).exp();
-        Interval { lower: end(normal.mean - reach), upper: end(normal.mean + reach), level: self.level }
+        Interval {
+            lower: end(mean - self.quantile * reach.below),
+            upper: end(mean + self.quantile * reach.above),
+            level: self.level,
+        }
     }
 
     fn further(&self, model: &Model, trend: Option<TrendState>) -> Vec<Prediction> {
@@ -363,9 +419,14 @@ impl Outlook {
                 .forecast_data_sizes
                 .iter()
                 .filter_map(|size| {
-                    let normal = self.normal(model, trend, *size)?;
+                    let (normal, reach) = self.outlook(model, trend, *size)?;
                     let predicted_loss = normal.mean.min(700.0).exp();
-                    Some(Prediction { data_size: *size, predicted_loss, interval: Some(self.interval(normal)) })
+                    let interval = Some(self.interval(normal.mean, reach));
+                    Some(Prediction {
+                        data_size: *size,
+                        predicted_loss,
+                        interval,
+                    })
                 })
                 .collect(),
         }
@@ -378,7 +439,10 @@ impl Outlook {
         }
         let mut warnings = curve_warnings(member.seen, self.noise);
         if !has_interval {
-            warnings.push(Warning::new(WarningCode::NoInterval, "the method gives no interval for this curve"));
+            warnings.push(Warning::new(
+                WarningCode::NoInterval,
+                "the method gives no interval for this curve",
+            ));
         }
         if let Some(detail) = irregularity(member.seen, self.budget) {
             warnings.push(Warning::new(WarningCode::IrregularLadder, detail));
@@ -386,12 +450,19 @@ impl Outlook {
         if let Some(last) = member.seen.last()
             && is_far(last.data_size(), self.full)
         {
-            let detail = format!("the full size {} is over 64 times the largest size {}", self.full, last.data_size());
+            let detail = format!(
+                "the full size {} is over 64 times the largest size {}",
+                self.full,
+                last.data_size()
+            );
             warnings.push(Warning::new(WarningCode::LongExtrapolation, detail));
         }
-        let assumed = self.variances.observation;
+        let assumed = self.calibration.variances.observation;
         if member.seen.iter().any(|p| p.log_variance(assumed) > assumed) {
-            let detail = format!("a standard error above the assumed noise of {:.3} in ln loss", assumed.sqrt());
+            let detail = format!(
+                "a standard error above the assumed noise of {:.3} in ln loss",
+                assumed.sqrt()
+            );
             warnings.push(Warning::new(WarningCode::NoisyObservations, detail));
         }
         warnings
@@ -402,7 +473,9 @@ impl Outlook {
 fn irregularity(seen: &[Observation], budget: DataSize) -> Option<String> {
     let last = seen.last()?.data_size();
     if last != budget {
-        return Some(format!("not measured at the budget size {budget}; the largest measured size is {last}"));
+        return Some(format!(
+            "not measured at the budget size {budget}; the largest measured size is {last}"
+        ));
     }
     let gap = seen.windows(2).find_map(|w| match w {
         [a, b] if a.data_size() != b.data_size().half() => Some((a.data_size(), b.data_size())),
@@ -413,11 +486,18 @@ fn irregularity(seen: &[Observation], budget: DataSize) -> Option<String> {
 
 /// Fills the win shares in where every ranked candidate has a predictive distribution.
 fn share_wins(entries: &mut [Entry], request: &RankRequest) -> Vec<Warning> {
-    let Some(normals) = entries.iter().map(|e| e.normal).collect::<Option<Vec<Normal>>>() else { return Vec::new() };
-    for (entry, share) in entries.iter_mut().zip(win_shares(&normals, request.policy.draws(), request.seed)) {
+    let Some(normals) = entries.iter().map(|e| e.normal).collect::<Option<Vec<Normal>>>() else {
+        return Vec::new();
+    };
+    for (entry, share) in entries
+        .iter_mut()
+        .zip(win_shares(&normals, request.policy.draws(), request.seed))
+    {
         entry.answer.win_share = Some(share);
     }
-    let ([first, second, ..], [a, b, ..]) = (normals.as_slice(), &*entries) else { return Vec::new() };
+    let ([first, second, ..], [a, b, ..]) = (normals.as_slice(), &*entries) else {
+        return Vec::new();
+    };
     let (gap, uncertainty) = ((second.mean - first.mean).abs(), first.sd.hypot(second.sd));
     if gap >= uncertainty {
         return Vec::new();

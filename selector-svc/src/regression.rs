@@ -7,10 +7,6 @@ pub(crate) struct Line {
     pub(crate) intercept: f64,
     /// √(Σ residual² / n): the paper's σ (population, not corrected for the two coefficients).
     pub(crate) residual_sd: f64,
-    /// Mean of x and Σ (x − mean)²: what a regression interval needs.
-    pub(crate) mean_x: f64,
-    pub(crate) sum_squares_x: f64,
-    pub(crate) count: usize,
 }
 
 impl Line {
@@ -38,22 +34,16 @@ impl Line {
         let slope = xy / xx;
         let intercept = mean_y - slope * mean_x;
         let squares: f64 = points.map(|(x, y)| (y - mean_y - slope * (x - mean_x)).powi(2)).sum();
-        Some(Self { slope, intercept, residual_sd: (squares / n).sqrt(), mean_x, sum_squares_x: xx, count })
+        Some(Self {
+            slope,
+            intercept,
+            residual_sd: (squares / n).sqrt(),
+        })
     }
 
     /// The line at x.
     pub(crate) fn at(&self, x: f64) -> f64 {
         self.intercept + self.slope * x
-    }
-
-    /// Standard deviation of a new observation at x, σ² unbiased; `None` with two points (no degrees of freedom).
-    pub(crate) fn prediction_sd(&self, x: f64) -> Option<f64> {
-        if self.count < 3 {
-            return None;
-        }
-        let n = self.count as f64;
-        let variance = self.residual_sd.powi(2) * n / (n - 2.0);
-        Some((variance * (1.0 + 1.0 / n + (x - self.mean_x).powi(2) / self.sum_squares_x)).sqrt())
     }
 }
 
@@ -89,7 +79,11 @@ pub(crate) fn quantile(values: &[f64], fraction: f64) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
     let position = fraction.clamp(0.0, 1.0) * last as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ position ≤ last")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 ≤ position ≤ last"
+    )]
     let below = position.floor() as usize;
     let low = *sorted.get(below)?;
     let high = *sorted.get((below + 1).min(last))?;
@@ -117,18 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn residual_sd_is_the_population_one_and_the_prediction_sd_is_not() {
+    fn residual_sd_is_the_population_one() {
         let line = Line::fit([(-1.0, 1.0), (0.0, -2.0), (1.0, 1.0)].into_iter()).unwrap();
-        // Residuals 1, −2, 1: population variance 2, unbiased variance 6.
+        // Residuals 1, −2, 1: population variance 2.
         assert!((line.residual_sd - 2.0_f64.sqrt()).abs() < 1e-14);
-        let sd = line.prediction_sd(0.0).unwrap();
-        assert!((sd - (6.0_f64 * (1.0 + 1.0 / 3.0)).sqrt()).abs() < 1e-12);
-        assert!(Line::fit([(0.0, 1.0), (1.0, 2.0)].into_iter()).unwrap().prediction_sd(3.0).is_none());
     }
 
     #[test]
     fn weights_pull_the_line() {
-        let (level, slope) = weighted_line([(-2.0, 9.0, 1e-12), (-1.0, 1.0, 1.0), (0.0, 0.0, 1.0)].into_iter()).unwrap();
+        let (level, slope) =
+            weighted_line([(-2.0, 9.0, 1e-12), (-1.0, 1.0, 1.0), (0.0, 0.0, 1.0)].into_iter()).unwrap();
         assert!(level.abs() < 1e-9 && (slope + 1.0).abs() < 1e-9);
         assert!(weighted_line(std::iter::once((0.0, 1.0, 1.0))).is_none());
     }

@@ -26,7 +26,13 @@ pub fn dyadic_ladder(top: DataSize, floor: DataSize) -> Vec<DataSize> {
 pub fn observed_sizes<'a>(candidates: impl IntoIterator<Item = &'a Candidate>, limit: DataSize) -> Vec<DataSize> {
     let mut sizes = BTreeSet::new();
     for candidate in candidates {
-        sizes.extend(candidate.curve().up_to(limit).iter().map(crate::curve::Observation::data_size));
+        sizes.extend(
+            candidate
+                .curve()
+                .up_to(limit)
+                .iter()
+                .map(crate::curve::Observation::data_size),
+        );
     }
     sizes.into_iter().collect()
 }
@@ -39,8 +45,10 @@ pub fn observed_sizes<'a>(candidates: impl IntoIterator<Item = &'a Candidate>, l
 pub fn replay_ladder<'a>(candidates: impl IntoIterator<Item = &'a Candidate>, full: DataSize) -> Vec<DataSize> {
     let mut sizes = observed_sizes(candidates, full);
     let largest = sizes.last().copied();
-    let missing: Vec<DataSize> =
-        dyadic_ladder(full, DataSize::new(1).unwrap_or(full)).into_iter().filter(|s| Some(*s) > largest).collect();
+    let missing: Vec<DataSize> = dyadic_ladder(full, DataSize::new(1).unwrap_or(full))
+        .into_iter()
+        .filter(|s| Some(*s) > largest)
+        .collect();
     if largest.is_some() {
         sizes.extend(missing);
     } else {
@@ -52,7 +60,9 @@ pub fn replay_ladder<'a>(candidates: impl IntoIterator<Item = &'a Candidate>, fu
 /// Sum of the sizes in examples: what one candidate costs on this ladder.
 #[must_use]
 pub fn ladder_cost(sizes: &[DataSize]) -> u64 {
-    sizes.iter().fold(0_u64, |sum, size| sum.saturating_add(size.examples()))
+    sizes
+        .iter()
+        .fold(0_u64, |sum, size| sum.saturating_add(size.examples()))
 }
 
 #[cfg(test)]
@@ -70,8 +80,16 @@ mod tests {
     }
 
     fn candidate(sizes: &[u64]) -> Candidate {
-        let points = sizes.iter().map(|s| Observation::new(size(*s), Loss::new(2.0).unwrap())).collect();
-        Candidate::new("c".to_owned(), Attributes::default(), LearningCurve::new(points).unwrap()).unwrap()
+        let points = sizes
+            .iter()
+            .map(|s| Observation::new(size(*s), Loss::new(2.0).unwrap()))
+            .collect();
+        Candidate::new(
+            "c".to_owned(),
+            Attributes::default(),
+            LearningCurve::new(points).unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -87,7 +105,10 @@ mod tests {
     fn replay_continues_the_table_up_to_the_full_size() {
         let pool = [candidate(&[0, 200, 400]), candidate(&[400, 800])];
         assert_eq!(examples(&observed_sizes(&pool, size(400))), [200, 400]);
-        assert_eq!(examples(&replay_ladder(&pool, size(6400))), [200, 400, 800, 1600, 3200, 6400]);
+        assert_eq!(
+            examples(&replay_ladder(&pool, size(6400))),
+            [200, 400, 800, 1600, 3200, 6400]
+        );
         assert_eq!(examples(&replay_ladder(&pool, size(800))), [200, 400, 800]);
         assert_eq!(examples(&replay_ladder(&[], size(800))), [800]);
         assert_eq!(ladder_cost(&[size(200), size(400)]), 600);

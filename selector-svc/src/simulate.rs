@@ -13,9 +13,7 @@ use crate::policy::exhaustive::{Exhaustive, Profile};
 use crate::policy::fitted::FittedForecasts;
 use crate::policy::geometric::{Geometric, GeometricParameters, History, HistoryReport, HistorySet};
 use crate::policy::halving::{Halving, HalvingParameters, HalvingScore};
-use crate::policy::{
-    Action, AdaptivePolicy, Decision, FinalForecast, Interval, Observed, RankingPolicy, Run,
-};
+use crate::policy::{Action, AdaptivePolicy, Decision, FinalForecast, Interval, Observed, RankingPolicy, Run};
 use crate::ports::FitRequest;
 use crate::ranking::{DEFAULT_LEVEL, ExcludedCandidate, eligible};
 use crate::schedule::replay_ladder;
@@ -36,7 +34,10 @@ impl NamedHistory {
     #[must_use]
     pub fn from_table(data_set: &str, table: &CandidateTable, full: DataSize) -> Self {
         let loss = |c: &Candidate| Some((c.name().to_owned(), c.true_loss(full)?));
-        Self { data_set: data_set.to_owned(), losses: table.candidates().iter().filter_map(loss).collect() }
+        Self {
+            data_set: data_set.to_owned(),
+            losses: table.candidates().iter().filter_map(loss).collect(),
+        }
     }
 }
 
@@ -58,7 +59,12 @@ impl SelectionPolicy {
     /// The policy of that name with its default parameters, cold.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        let halving = |score| Self::Halving(HalvingParameters { score, ..HalvingParameters::default() });
+        let halving = |score| {
+            Self::Halving(HalvingParameters {
+                score,
+                ..HalvingParameters::default()
+            })
+        };
         match name {
             "geometric" => Some(Self::Geometric(GeometricParameters::default(), Vec::new())),
             "halving" => Some(halving(HalvingScore::Extrapolated)),
@@ -76,7 +82,11 @@ impl SelectionPolicy {
     }
 
     fn draws(&self) -> u32 {
-        if let Self::Flat(policy) = self { policy.draws() } else { FALLBACK_DRAWS }
+        if let Self::Flat(policy) = self {
+            policy.draws()
+        } else {
+            FALLBACK_DRAWS
+        }
     }
 }
 
@@ -115,7 +125,14 @@ impl SimulateRequest {
     /// A request with the defaults: no constraints, level .9, seed 0.
     #[must_use]
     pub fn new(full: DataSize, budget: Budget, policy: SelectionPolicy) -> Self {
-        Self { full, budget, policy, constraints: Constraints::default(), level: DEFAULT_LEVEL, seed: 0 }
+        Self {
+            full,
+            budget,
+            policy,
+            constraints: Constraints::default(),
+            level: DEFAULT_LEVEL,
+            seed: 0,
+        }
     }
 
     fn validate(&self) -> Result<(), SimulateError> {
@@ -244,7 +261,12 @@ impl<'a> Arena<'a> {
             Budget::Examples(examples) => examples,
             Budget::RelativeToAts { ratio, fraction } => floor(fraction * ats_cost(&live, request.full, ratio)),
         };
-        Ok(Self { live, excluded, rungs, budget })
+        Ok(Self {
+            live,
+            excluded,
+            rungs,
+            budget,
+        })
     }
 
     fn profiles(&self) -> Vec<Profile> {
@@ -260,18 +282,26 @@ impl<'a> Arena<'a> {
         let set = |named: &NamedHistory| {
             let by_name: HashMap<&str, f64> = named.losses.iter().map(|(n, l)| (n.as_str(), l.nats().ln())).collect();
             let log_losses = self.live.iter().map(|c| by_name.get(c.name()).copied()).collect();
-            HistorySet { name: named.data_set.clone(), log_losses }
+            HistorySet {
+                name: named.data_set.clone(),
+                log_losses,
+            }
         };
         History::new(self.live.len(), &sets.iter().map(set).collect::<Vec<_>>())
     }
 
     fn name(&self, candidate: usize) -> String {
-        self.live.get(candidate).map_or_else(String::new, |c| c.name().to_owned())
+        self.live
+            .get(candidate)
+            .map_or_else(String::new, |c| c.name().to_owned())
     }
 
     fn metrics(&self, full: DataSize, chosen: usize, scores: Option<&[f64]>) -> Option<Metrics> {
-        let truths: Vec<f64> =
-            self.live.iter().map(|c| c.true_loss(full).map(Loss::nats)).collect::<Option<Vec<f64>>>()?;
+        let truths: Vec<f64> = self
+            .live
+            .iter()
+            .map(|c| c.true_loss(full).map(Loss::nats))
+            .collect::<Option<Vec<f64>>>()?;
         Metrics::compare(&truths, chosen, scores)
     }
 }
@@ -280,11 +310,18 @@ impl<'a> Arena<'a> {
 fn ats_cost(live: &[&Candidate], full: DataSize, ratio: f64) -> f64 {
     // 1/3 · 300 must not become 99 by rounding.
     let limit = DataSize::new(floor(ratio * full.examples() as f64 * (1.0 + 1e-12))).unwrap_or(full);
-    live.iter().flat_map(|c| c.curve().up_to(limit)).map(|p| p.data_size().examples() as f64).sum()
+    live.iter()
+        .flat_map(|c| c.curve().up_to(limit))
+        .map(|p| p.data_size().examples() as f64)
+        .sum()
 }
 
 fn floor(value: f64) -> u64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast saturates"
+    )]
     let whole = value.floor() as u64;
     whole
 }
@@ -295,15 +332,24 @@ fn floor(value: f64) -> u64 {
 /// As [`simulate`].
 pub fn fit_request(table: &CandidateTable, request: &SimulateRequest) -> Result<Option<FitRequest>, SimulateError> {
     let arena = Arena::new(table, request)?;
-    let SelectionPolicy::Flat(policy) = &request.policy else { return Ok(None) };
-    let Some((law, parameters)) = policy.law() else { return Ok(None) };
+    let SelectionPolicy::Flat(policy) = &request.policy else {
+        return Ok(None);
+    };
+    let Some((law, parameters)) = policy.law() else {
+        return Ok(None);
+    };
     let exhaustive = Exhaustive::new(policy.build(None), arena.profiles(), &arena.rungs, arena.budget)?;
     let limit = exhaustive.budget_size();
     let curve = |c: &&Candidate| (c.name().to_owned(), c.curve().up_to(limit).to_vec());
     Ok(Some(FitRequest {
         law,
         parameters: *parameters,
-        curves: arena.live.iter().map(curve).filter(|(_, points)| !points.is_empty()).collect(),
+        curves: arena
+            .live
+            .iter()
+            .map(curve)
+            .filter(|(_, points)| !points.is_empty())
+            .collect(),
         data_sizes: vec![request.full],
         level: request.level,
         seed: request.seed,
@@ -351,13 +397,19 @@ struct Played {
 }
 
 fn play(policy: &mut dyn AdaptivePolicy, arena: &Arena<'_>) -> Result<Played, SimulateError> {
-    let mut played = Played { decisions: Vec::new(), observed: Observed::new(arena.live.len()), spent: 0 };
+    let mut played = Played {
+        decisions: Vec::new(),
+        observed: Observed::new(arena.live.len()),
+        spent: 0,
+    };
     for _ in 0..MAX_ROUNDS {
         let step = policy.next(&played.observed);
         if let Some(decision) = step.decision {
             played.decisions.push((decision, played.spent));
         }
-        let Action::Train(runs) = step.action else { return Ok(played) };
+        let Action::Train(runs) = step.action else {
+            return Ok(played);
+        };
         for run in runs {
             played.observed.insert(run.candidate, look_up(arena, run)?);
             played.spent = played.spent.saturating_add(run.data_size.examples());
@@ -367,7 +419,10 @@ fn play(policy: &mut dyn AdaptivePolicy, arena: &Arena<'_>) -> Result<Played, Si
 }
 
 fn look_up(arena: &Arena<'_>, run: Run) -> Result<Observation, SimulateError> {
-    let point = arena.live.get(run.candidate).and_then(|c| c.curve().observation_at(run.data_size));
+    let point = arena
+        .live
+        .get(run.candidate)
+        .and_then(|c| c.curve().observation_at(run.data_size));
     point.copied().ok_or_else(|| SimulateError::MissingObservation {
         candidate: arena.name(run.candidate),
         data_size: run.data_size,
@@ -387,7 +442,10 @@ impl Arena<'_> {
         let forecasts = policy.forecasts(&played.observed);
         let mut warnings = policy.warnings();
         if played.spent > self.budget {
-            let detail = format!("spent {} examples of {}: the policy's smallest plan", played.spent, self.budget);
+            let detail = format!(
+                "spent {} examples of {}: the policy's smallest plan",
+                played.spent, self.budget
+            );
             warnings.push(Warning::new(WarningCode::BudgetExceeded, detail));
         }
         let flat = matches!(request.policy, SelectionPolicy::Flat(_));
@@ -407,7 +465,11 @@ impl Arena<'_> {
             spent_examples: played.spent,
             exhaustive_examples: request.full.examples().saturating_mul(self.live.len() as u64),
             metrics: self.metrics(request.full, chosen, scores.as_deref()),
-            rungs: played.decisions.iter().map(|(decision, spent)| self.rung(decision, *spent)).collect(),
+            rungs: played
+                .decisions
+                .iter()
+                .map(|(decision, spent)| self.rung(decision, *spent))
+                .collect(),
             candidates: self.simulated(request, &played, &forecasts),
             excluded: self.excluded,
             history_alone,
@@ -437,12 +499,13 @@ impl Arena<'_> {
         forecasts: &[Option<FinalForecast>],
     ) -> Vec<SimulatedCandidate> {
         let known = forecasts.iter().flatten();
-        let normals: Option<Vec<Normal>> =
-            known.map(|f| f.sd.map(|sd| Normal { mean: f.log_loss, sd })).collect();
+        let normals: Option<Vec<Normal>> = known.map(|f| f.sd.map(|sd| Normal { mean: f.log_loss, sd })).collect();
         let mut shares = normals.map(|n| win_shares(&n, request.policy.draws(), request.seed).into_iter());
         // One share for each candidate with a forecast, in their order.
-        let by_candidate: Vec<Option<f64>> =
-            forecasts.iter().map(|f| f.as_ref().and_then(|_| shares.as_mut()?.next())).collect();
+        let by_candidate: Vec<Option<f64>> = forecasts
+            .iter()
+            .map(|f| f.as_ref().and_then(|_| shares.as_mut()?.next()))
+            .collect();
         let quantile = std::f64::consts::SQRT_2 * erf_inv(request.level);
         final_order(&played.decisions)
             .into_iter()
@@ -450,9 +513,9 @@ impl Arena<'_> {
             .filter_map(|(place, (candidate, dropped_at_rung))| {
                 let forecast = forecasts.get(candidate)?.as_ref()?;
                 let end = |log_loss: f64| log_loss.min(700.0).exp();
-                let interval = forecast.quoted_sd.map(|sd| Interval {
-                    lower: end(forecast.log_loss - quantile * sd),
-                    upper: end(forecast.log_loss + quantile * sd),
+                let interval = forecast.reach.map(|reach| Interval {
+                    lower: end(forecast.log_loss - quantile * reach.below),
+                    upper: end(forecast.log_loss + quantile * reach.above),
                     level: request.level,
                 });
                 Some(SimulatedCandidate {
@@ -462,7 +525,12 @@ impl Arena<'_> {
                     log_sd: forecast.sd,
                     interval,
                     win_share: by_candidate.get(candidate).copied().flatten(),
-                    data_sizes_trained: played.observed.curve(candidate).iter().map(Observation::data_size).collect(),
+                    data_sizes_trained: played
+                        .observed
+                        .curve(candidate)
+                        .iter()
+                        .map(Observation::data_size)
+                        .collect(),
                     dropped_at_rung,
                 })
             })

@@ -82,7 +82,11 @@ impl Candidate {
         if name.len() > MAX_NAME_BYTES {
             return Err(CandidateError::NameTooLong { bytes: name.len() });
         }
-        Ok(Self { name, attributes, curve })
+        Ok(Self {
+            name,
+            attributes,
+            curve,
+        })
     }
 
     /// Its name, unique in the table.
@@ -143,12 +147,17 @@ impl CandidateTable {
             return Err(TableError::Empty);
         }
         if candidates.len() > MAX_CANDIDATES {
-            return Err(TableError::TooManyCandidates { count: candidates.len() });
+            return Err(TableError::TooManyCandidates {
+                count: candidates.len(),
+            });
         }
         let mut seen = HashSet::with_capacity(candidates.len());
         for (index, candidate) in candidates.iter().enumerate() {
             if !seen.insert(candidate.name()) {
-                return Err(TableError::DuplicateName { index, name: candidate.name().to_owned() });
+                return Err(TableError::DuplicateName {
+                    index,
+                    name: candidate.name().to_owned(),
+                });
             }
         }
         Ok(Self { candidates })
@@ -169,7 +178,11 @@ impl CandidateTable {
     /// Largest size measured for any candidate, 0 when nothing but zero-shot was measured.
     #[must_use]
     pub fn largest_data_size(&self) -> Option<DataSize> {
-        self.candidates.iter().filter_map(|c| c.curve().observations().last()).map(|p| p.data_size()).max()
+        self.candidates
+            .iter()
+            .filter_map(|c| c.curve().observations().last())
+            .map(|p| p.data_size())
+            .max()
     }
 }
 
@@ -212,15 +225,24 @@ mod tests {
         assert_eq!(CandidateTable::new(vec![]).unwrap_err(), TableError::Empty);
         assert_eq!(
             CandidateTable::new(vec![candidate("a"), candidate("b"), candidate("a")]).unwrap_err(),
-            TableError::DuplicateName { index: 2, name: "a".to_owned() }
+            TableError::DuplicateName {
+                index: 2,
+                name: "a".to_owned()
+            }
         );
-        assert_eq!(CandidateTable::new(vec![candidate("a")]).unwrap().largest_data_size(), None);
+        assert_eq!(
+            CandidateTable::new(vec![candidate("a")]).unwrap().largest_data_size(),
+            None
+        );
     }
 
     #[test]
     fn absent_attributes_stay_absent() {
         let attributes = Attributes::new(Some(String::new()), Some(0), BTreeMap::new());
-        assert_eq!((attributes.family(), attributes.parameters(), attributes.get("licence")), (None, None, None));
+        assert_eq!(
+            (attributes.family(), attributes.parameters(), attributes.get("licence")),
+            (None, None, None)
+        );
         let attributes = Attributes::new(Some("OPT".to_owned()), Some(7), BTreeMap::new());
         assert_eq!(attributes.get("family").as_deref(), Some("OPT"));
         assert_eq!(attributes.get("parameters").as_deref(), Some("7"));

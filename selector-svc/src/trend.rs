@@ -18,9 +18,15 @@ pub struct TrendVariances {
 
 impl TrendVariances {
     /// To rank with: q = .010², r = .007² (fitted on published curves of 30 models).
-    pub const RANK: Self = Self { slope: 0.010 * 0.010, observation: 0.007 * 0.007 };
-    /// To quote intervals with when less than 1/64 of the data was seen: q = .014².
-    pub const QUOTE_FAR: Self = Self { slope: 0.014 * 0.014, observation: 0.007 * 0.007 };
+    pub const RANK: Self = Self {
+        slope: 0.010 * 0.010,
+        observation: 0.007 * 0.007,
+    };
+    /// To quote the geometric policy's intervals with when less than 1/64 of the data was seen: q = .014².
+    pub const QUOTE_FAR: Self = Self {
+        slope: 0.014 * 0.014,
+        observation: 0.007 * 0.007,
+    };
 }
 
 /// Prior standard deviation of a candidate's slope about the pool's mean slope, ln loss per doubling.
@@ -104,7 +110,10 @@ impl TrendState {
     #[must_use]
     pub fn forecast(&self, log2_data_size: f64, variances: TrendVariances) -> TrendForecast {
         let carried = self.carried_to(log2_data_size, variances);
-        TrendForecast { mean: carried.level, variance: carried.p00 + variances.observation }
+        TrendForecast {
+            mean: carried.level,
+            variance: carried.p00 + variances.observation,
+        }
     }
 }
 
@@ -124,7 +133,7 @@ pub fn mean_slope<'a>(curves: impl IntoIterator<Item = &'a [Observation]>) -> f6
     if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
-/// Beyond this ratio of full size to largest size seen, intervals are quoted with [`TrendVariances::QUOTE_FAR`].
+/// Beyond this ratio of full size to largest size seen, intervals are wider.
 pub const FAR_RATIO: u64 = 64;
 
 /// Whether the full size lies more than [`FAR_RATIO`] times beyond the largest size seen.
@@ -133,17 +142,85 @@ pub fn is_far(seen: DataSize, full: DataSize) -> bool {
     full.examples() > seen.examples().saturating_mul(FAR_RATIO)
 }
 
-/// The variances to quote an interval with: those that were measured to cover (see [`crate::ranking`]).
-#[must_use]
-pub fn quoting_variances(seen: DataSize, full: DataSize) -> TrendVariances {
-    if is_far(seen, full) { TrendVariances::QUOTE_FAR } else { TrendVariances::RANK }
+/// How far an interval reaches to either side, in ln loss per standard normal quantile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reach {
+    /// Below the forecast.
+    pub below: f64,
+    /// Above it.
+    pub above: f64,
+}
+
+impl Reach {
+    /// The same to both sides.
+    #[must_use]
+    pub const fn even(sd: f64) -> Self {
+        Self { below: sd, above: sd }
+    }
+}
+
+/// How a flat policy's intervals are made from the pooled trend; measured, see [`crate::ranking::rank`].
+///
+/// Curves accelerate, so losses come out below log-linear forecasts more often than above them: hence the two factors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Calibration {
+    /// The trend's variances to quote with.
+    pub variances: TrendVariances,
+    /// Factor on the deviation below the forecast.
+    pub below: f64,
+    /// Factor above it.
+    pub above: f64,
+}
+
+impl Calibration {
+    /// Up to [`FAR_RATIO`].
+    pub const NEAR: Self = Self {
+        variances: TrendVariances {
+            slope: 0.014 * 0.014,
+            observation: 0.007 * 0.007,
+        },
+        below: 1.25,
+        above: 1.0,
+    };
+    /// Beyond it.
+    pub const FAR: Self = Self {
+        variances: TrendVariances {
+            slope: 0.020 * 0.020,
+            observation: 0.007 * 0.007,
+        },
+        below: 1.6,
+        above: 0.5,
+    };
+
+    /// The one for this distance.
+    #[must_use]
+    pub fn new(seen: DataSize, full: DataSize) -> Self {
+        if is_far(seen, full) { Self::FAR } else { Self::NEAR }
+    }
+
+    /// The reach at a size (log₂ examples); `own`: variances that must not be undercut.
+    #[must_use]
+    pub fn reach(&self, state: &TrendState, log2_data_size: f64, own: Option<TrendVariances>) -> Reach {
+        let variances = own.map_or(self.variances, |own| TrendVariances {
+            slope: own.slope.max(self.variances.slope),
+            observation: own.observation,
+        });
+        let sd = state.forecast(log2_data_size, variances).variance.sqrt();
+        Reach {
+            below: self.below * sd,
+            above: self.above * sd,
+        }
+    }
 }
 
 /// The filtered trends of a pool of curves, all started with the pool's mean slope; `None` for empty curves.
 #[must_use]
 pub fn pooled_trends(curves: &[&[Observation]], variances: TrendVariances) -> Vec<Option<TrendState>> {
     let slope = mean_slope(curves.iter().copied());
-    curves.iter().map(|curve| TrendState::filter(curve, slope, variances, &mut 0.0)).collect()
+    curves
+        .iter()
+        .map(|curve| TrendState::filter(curve, slope, variances, &mut 0.0))
+        .collect()
 }
 
 #[cfg(test)]
@@ -152,7 +229,10 @@ mod tests {
     use crate::curve::Loss;
 
     fn curve(points: &[(u64, f64)]) -> Vec<Observation> {
-        points.iter().map(|(d, y)| Observation::new(DataSize::new(*d).unwrap(), Loss::new(y.exp()).unwrap())).collect()
+        points
+            .iter()
+            .map(|(d, y)| Observation::new(DataSize::new(*d).unwrap(), Loss::new(y.exp()).unwrap()))
+            .collect()
     }
 
     #[test]

@@ -33,18 +33,34 @@ const MAX_NODES: usize = 512;
 pub fn win_shares(forecasts: &[Normal], draws: u32, seed: u64) -> Vec<f64> {
     let mut shares = vec![0.0; forecasts.len()];
     // A candidate whose optimistic end is above another's pessimistic end wins with probability < 1e-8.
-    let bound = forecasts.iter().map(|f| f.mean + REACH * f.sd).fold(f64::INFINITY, f64::min);
-    let contenders: Vec<(usize, Normal)> =
-        forecasts.iter().copied().enumerate().filter(|(_, f)| f.mean - REACH * f.sd <= bound).collect();
+    let bound = forecasts
+        .iter()
+        .map(|f| f.mean + REACH * f.sd)
+        .fold(f64::INFINITY, f64::min);
+    let contenders: Vec<(usize, Normal)> = forecasts
+        .iter()
+        .copied()
+        .enumerate()
+        .filter(|(_, f)| f.mean - REACH * f.sd <= bound)
+        .collect();
     if let [(only, _)] = contenders.as_slice() {
         if let Some(share) = shares.get_mut(*only) {
             *share = 1.0;
         }
         return shares;
     }
-    let integrated = if draws == 0 { integrate(&contenders, bound, &mut shares) } else { false };
+    let integrated = if draws == 0 {
+        integrate(&contenders, bound, &mut shares)
+    } else {
+        false
+    };
     if !integrated {
-        simulate(&contenders, if draws == 0 { FALLBACK_DRAWS } else { draws }, seed, &mut shares);
+        simulate(
+            &contenders,
+            if draws == 0 { FALLBACK_DRAWS } else { draws },
+            seed,
+            &mut shares,
+        );
     }
     shares
 }
@@ -75,7 +91,10 @@ fn simulate(contenders: &[(usize, Normal)], draws: u32, seed: u64, shares: &mut 
 /// Trapezoidal rule from the lowest optimistic end to `bound`; false where the narrowest forecast would need too
 /// many nodes. The rule converges geometrically for such smooth, vanishing integrands: half a sd is fine enough.
 fn integrate(contenders: &[(usize, Normal)], bound: f64, shares: &mut [f64]) -> bool {
-    let low = contenders.iter().map(|(_, f)| f.mean - REACH * f.sd).fold(f64::INFINITY, f64::min);
+    let low = contenders
+        .iter()
+        .map(|(_, f)| f.mean - REACH * f.sd)
+        .fold(f64::INFINITY, f64::min);
     let narrowest = contenders.iter().map(|(_, f)| f.sd).fold(f64::INFINITY, f64::min);
     let nodes = ((bound - low) / (0.5 * narrowest)).ceil();
     if !(nodes.is_finite() && nodes >= 1.0 && nodes <= MAX_NODES as f64) {
@@ -84,7 +103,11 @@ fn integrate(contenders: &[(usize, Normal)], bound: f64, shares: &mut [f64]) -> 
     let step = (bound - low) / nodes;
     let mut density = vec![0.0; contenders.len()];
     let mut above = vec![0.0; contenders.len()];
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 ≤ nodes ≤ MAX_NODES")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "1 ≤ nodes ≤ MAX_NODES"
+    )]
     let last = nodes as usize;
     for node in 0..=last {
         let x = low + step * node as f64;
@@ -113,7 +136,13 @@ fn integrate(contenders: &[(usize, Normal)], bound: f64, shares: &mut [f64]) -> 
 
 /// Standard normal density and upper tail; the tail by Abramowitz & Stegun 26.2.17 (absolute error < 7.5e-8).
 fn density_and_tail(z: f64) -> (f64, f64) {
-    const B: [f64; 5] = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
+    const B: [f64; 5] = [
+        0.319_381_530,
+        -0.356_563_782,
+        1.781_477_937,
+        -1.821_255_978,
+        1.330_274_429,
+    ];
     let density = (-0.5 * z * z).exp() * 0.398_942_280_401_432_7;
     let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
     let tail = density * t * (B[0] + t * (B[1] + t * (B[2] + t * (B[3] + t * B[4]))));

@@ -33,7 +33,10 @@ pub struct AtsParameters {
 
 impl Default for AtsParameters {
     fn default() -> Self {
-        Self { min_fit_points: 3, stop_threshold: 5.0 }
+        Self {
+            min_fit_points: 3,
+            stop_threshold: 5.0,
+        }
     }
 }
 
@@ -89,7 +92,11 @@ pub fn accept_then_stop(points: &[Observation], parameters: AtsParameters, varia
         tests += 1;
         let residual = (point.log_loss() - line.at(point.log_data_size())).abs();
         let (standardized, accepted) = judge(residual, line.residual_sd, parameters.stop_threshold, variant);
-        stop = Stop { reason: StopReason::Outlier, standardized_residual: standardized, tested: Some(point.data_size()) };
+        stop = Stop {
+            reason: StopReason::Outlier,
+            standardized_residual: standardized,
+            tested: Some(point.data_size()),
+        };
         if !accepted {
             break;
         }
@@ -101,18 +108,37 @@ pub fn accept_then_stop(points: &[Observation], parameters: AtsParameters, varia
         first = 1;
         line = line_from(first)?;
     }
-    let line = LogLogLine { slope: line.slope, intercept: line.intercept };
-    Some(AtsFit { first_fitted: first, tests, stop, line })
+    let line = LogLogLine {
+        slope: line.slope,
+        intercept: line.intercept,
+    };
+    Some(AtsFit {
+        first_fitted: first,
+        tests,
+        stop,
+        line,
+    })
 }
 
 /// The standardised residual (`None` for a point off an exact line) and whether it is accepted.
 fn judge(residual: f64, sigma: f64, threshold: f64, variant: Variant) -> (Option<f64>, bool) {
-    let sigma = if variant == Variant::Corrected { sigma.max(CORRECTED_SIGMA_FLOOR) } else { sigma };
+    let sigma = if variant == Variant::Corrected {
+        sigma.max(CORRECTED_SIGMA_FLOOR)
+    } else {
+        sigma
+    };
     if sigma > 0.0 {
         let standardized = residual / sigma;
-        return (standardized.is_finite().then_some(standardized), standardized <= threshold);
+        return (
+            standardized.is_finite().then_some(standardized),
+            standardized <= threshold,
+        );
     }
-    if residual > 0.0 { (None, false) } else { (Some(0.0), true) }
+    if residual > 0.0 {
+        (None, false)
+    } else {
+        (Some(0.0), true)
+    }
 }
 
 /// Accept then Stop as a flat policy.
@@ -136,6 +162,7 @@ impl AtsPolicy {
         let used = member.seen.get(fit.first_fitted..).unwrap_or_default();
         Ok(Forecast {
             score: predicted,
+            correlated: predicted,
             predicted_loss: Some(predicted),
             data_sizes_used: used.iter().map(Observation::data_size).collect::<Vec<DataSize>>(),
             stop: fit.stop,
@@ -154,7 +181,10 @@ impl FlatPolicy for AtsPolicy {
     }
 
     fn forecast(&self, pool: &Pool<'_>) -> Vec<Result<Forecast, Exclusion>> {
-        pool.members().iter().map(|member| self.forecast_one(member, pool)).collect()
+        pool.members()
+            .iter()
+            .map(|member| self.forecast_one(member, pool))
+            .collect()
     }
 }
 
@@ -178,7 +208,10 @@ mod tests {
     #[test]
     fn an_outlier_stops_the_line_and_stays_out_of_it() {
         let fit = run(&[2.0, 0.91, 0.8, 0.705, 0.6], Variant::Published);
-        assert_eq!((fit.first_fitted, fit.tests, fit.stop.reason), (1, 2, StopReason::Outlier));
+        assert_eq!(
+            (fit.first_fitted, fit.tests, fit.stop.reason),
+            (1, 2, StopReason::Outlier)
+        );
         assert!(fit.stop.standardized_residual.unwrap() > 5.0);
         assert_eq!(fit.stop.tested.unwrap().examples(), 200);
     }
@@ -188,15 +221,24 @@ mod tests {
         let y = [1.0, 0.91, 0.8, 0.705, 0.6];
         let published = run(&y, Variant::Published);
         let corrected = run(&y, Variant::Corrected);
-        assert_eq!((published.stop.reason, published.first_fitted), (StopReason::AllAccepted, 1));
-        assert_eq!((corrected.stop.reason, corrected.first_fitted), (StopReason::AllAccepted, 0));
+        assert_eq!(
+            (published.stop.reason, published.first_fitted),
+            (StopReason::AllAccepted, 1)
+        );
+        assert_eq!(
+            (corrected.stop.reason, corrected.first_fitted),
+            (StopReason::AllAccepted, 0)
+        );
     }
 
     #[test]
     fn few_points_are_all_used_untested() {
         for n in 2..=3 {
             let fit = run(&[1.0, 0.8, 0.7][..n], Variant::Published);
-            assert_eq!((fit.first_fitted, fit.tests, fit.stop.reason), (0, 0, StopReason::TooFewToTest));
+            assert_eq!(
+                (fit.first_fitted, fit.tests, fit.stop.reason),
+                (0, 0, StopReason::TooFewToTest)
+            );
         }
         assert!(accept_then_stop(&curve(&[1.0]), AtsParameters::default(), Variant::Published).is_none());
         assert!(accept_then_stop(&[], AtsParameters::default(), Variant::Published).is_none());
@@ -216,9 +258,15 @@ mod tests {
     #[test]
     fn parameters_are_checked() {
         assert!(AtsParameters::default().validate().is_ok());
-        let few = AtsParameters { min_fit_points: 2, ..AtsParameters::default() };
+        let few = AtsParameters {
+            min_fit_points: 2,
+            ..AtsParameters::default()
+        };
         assert_eq!(few.validate().unwrap_err().field, "min_fit_points");
-        let nan = AtsParameters { stop_threshold: f64::NAN, ..AtsParameters::default() };
+        let nan = AtsParameters {
+            stop_threshold: f64::NAN,
+            ..AtsParameters::default()
+        };
         assert_eq!(nan.validate().unwrap_err().field, "stop_threshold");
     }
 }

@@ -10,6 +10,8 @@ use crate::policy::{
 pub struct ZeroShot;
 
 /// `ModelSize`: the more weights the better; gives no predicted loss, its score is −parameters.
+///
+/// `PearCorr` is that of ln parameters and loss, as in the published table: a good `ModelSize` has a negative one.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelSize;
 
@@ -20,6 +22,7 @@ pub struct SubTuning;
 fn stand_in(score: f64, predicted_loss: Option<f64>, data_sizes_used: Vec<DataSize>) -> Forecast {
     Forecast {
         score,
+        correlated: score,
         predicted_loss,
         data_sizes_used,
         stop: Stop::untested(StopReason::NotApplicable),
@@ -30,7 +33,10 @@ fn stand_in(score: f64, predicted_loss: Option<f64>, data_sizes_used: Vec<DataSi
 
 fn loss_at(member: &Member<'_>, size: DataSize) -> Result<Forecast, Exclusion> {
     let loss = member.candidate.curve().loss_at(size).ok_or_else(|| {
-        Exclusion::new(ExclusionReason::MissingData, format!("has no loss at data size {size}, which the policy compares"))
+        Exclusion::new(
+            ExclusionReason::MissingData,
+            format!("has no loss at data size {size}, which the policy compares"),
+        )
     })?;
     Ok(stand_in(loss.nats(), Some(loss.nats()), vec![size]))
 }
@@ -41,7 +47,10 @@ impl FlatPolicy for ZeroShot {
     }
 
     fn forecast(&self, pool: &Pool<'_>) -> Vec<Result<Forecast, Exclusion>> {
-        pool.members().iter().map(|member| loss_at(member, DataSize::ZERO)).collect()
+        pool.members()
+            .iter()
+            .map(|member| loss_at(member, DataSize::ZERO))
+            .collect()
     }
 
     fn interval_source(&self) -> IntervalSource {
@@ -57,9 +66,16 @@ impl FlatPolicy for ModelSize {
     fn forecast(&self, pool: &Pool<'_>) -> Vec<Result<Forecast, Exclusion>> {
         let forecast = |member: &Member<'_>| {
             let parameters = member.candidate.attributes().parameters().ok_or_else(|| {
-                Exclusion::new(ExclusionReason::MissingData, "the number of parameters is unknown, and model_size needs it")
+                Exclusion::new(
+                    ExclusionReason::MissingData,
+                    "the number of parameters is unknown, and model_size needs it",
+                )
             })?;
-            Ok(stand_in(-(parameters as f64), None, Vec::new()))
+            let forecast = stand_in(-(parameters as f64), None, Vec::new());
+            Ok(Forecast {
+                correlated: (parameters as f64).ln(),
+                ..forecast
+            })
         };
         pool.members().iter().map(forecast).collect()
     }
@@ -75,7 +91,10 @@ impl FlatPolicy for SubTuning {
     }
 
     fn forecast(&self, pool: &Pool<'_>) -> Vec<Result<Forecast, Exclusion>> {
-        pool.members().iter().map(|member| loss_at(member, pool.budget())).collect()
+        pool.members()
+            .iter()
+            .map(|member| loss_at(member, pool.budget()))
+            .collect()
     }
 
     fn interval_source(&self) -> IntervalSource {
@@ -102,7 +121,10 @@ mod tests {
 
     #[test]
     fn each_baseline_reads_its_own_number_and_names_what_is_missing() {
-        let candidates = [candidate("a", Some(10), &[(0, 4.0), (100, 3.0)]), candidate("b", None, &[(50, 3.5)])];
+        let candidates = [
+            candidate("a", Some(10), &[(0, 4.0), (100, 3.0)]),
+            candidate("b", None, &[(50, 3.5)]),
+        ];
         let pool = Pool::new(&candidates, DataSize::new(100).unwrap(), DataSize::new(1000).unwrap());
         let zero = ZeroShot.forecast(&pool);
         assert!((zero[0].as_ref().unwrap().score - 4.0).abs() < 1e-15);

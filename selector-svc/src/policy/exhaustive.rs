@@ -9,7 +9,7 @@ use crate::policy::{
 };
 use crate::schedule::ladder_cost;
 use crate::table::{Attributes, Candidate};
-use crate::trend::{pooled_trends, quoting_variances};
+use crate::trend::{Calibration, Reach, TrendVariances, pooled_trends};
 
 /// What a flat policy may read of a candidate besides its curve.
 #[derive(Clone, Debug)]
@@ -45,13 +45,23 @@ impl Exhaustive {
         budget: u64,
     ) -> Result<Self, SimulateError> {
         let cost = |sizes: &[DataSize]| ladder_cost(sizes).saturating_mul(profiles.len() as u64);
-        let affordable = (1..=rungs.len()).rev().filter_map(|n| rungs.get(..n)).find(|sizes| cost(sizes) <= budget);
+        let affordable = (1..=rungs.len())
+            .rev()
+            .filter_map(|n| rungs.get(..n))
+            .find(|sizes| cost(sizes) <= budget);
         let Some(sizes) = affordable else {
             let needed = cost(rungs.get(..1).unwrap_or_default());
             return Err(SimulateError::BudgetTooSmall { needed, budget });
         };
         let full = rungs.last().copied().unwrap_or(DataSize::ZERO);
-        Ok(Self { policy, sizes: sizes.to_vec(), profiles, full, sent: false, finished: false })
+        Ok(Self {
+            policy,
+            sizes: sizes.to_vec(),
+            profiles,
+            full,
+            sent: false,
+            finished: false,
+        })
     }
 
     /// The largest size that the budget pays for all.
@@ -71,28 +81,36 @@ impl Exhaustive {
         self.profiles.iter().enumerate().map(candidate).collect()
     }
 
-    /// (position, ln score, deviation) of all that could be scored.
-    fn judged(&self, observed: &Observed) -> Vec<(usize, f64, Option<f64>)> {
+    /// Forecasts by position of all that could be scored.
+    fn judged(&self, observed: &Observed) -> Vec<(usize, FinalForecast)> {
         let candidates = self.candidates(observed);
-        let known: Vec<(usize, &Candidate)> =
-            candidates.iter().enumerate().filter_map(|(i, c)| Some((i, c.as_ref()?))).collect();
+        let known: Vec<(usize, &Candidate)> = candidates
+            .iter()
+            .enumerate()
+            .filter_map(|(i, c)| Some((i, c.as_ref()?)))
+            .collect();
         let pool = Pool::new(known.iter().map(|(_, c)| *c), self.budget_size(), self.full);
-        let variances = quoting_variances(self.budget_size(), self.full);
+        let calibration = Calibration::new(self.budget_size(), self.full);
+        let full = self.full.log2();
         let curves: Vec<&[Observation]> = pool.members().iter().map(|member| member.seen).collect();
-        let trends = pooled_trends(&curves, variances);
+        let trends = pooled_trends(&curves, calibration.variances);
         let outcomes = self.policy.forecast(&pool);
         let mut judged = Vec::with_capacity(known.len());
         for (((index, _), outcome), trend) in known.iter().zip(outcomes).zip(trends) {
             let Ok(forecast) = outcome else { continue };
-            let sd = match (&forecast.model, self.policy.interval_source()) {
-                (Model::Trend(state, own), _) => Some(state.forecast(self.full.log2(), *own).variance.sqrt()),
-                (_, IntervalSource::PooledTrend) => {
-                    trend.map(|state| state.forecast(self.full.log2(), variances).variance.sqrt())
+            let (sd, reach) = match (&forecast.model, trend, self.policy.interval_source()) {
+                (Model::Trend(state, own), ..) => (
+                    Some(state.forecast(full, *own).variance.sqrt()),
+                    Some(calibration.reach(state, full, Some(*own))),
+                ),
+                (_, Some(state), IntervalSource::PooledTrend) => {
+                    let sd = state.forecast(full, TrendVariances::RANK).variance.sqrt();
+                    (Some(sd), Some(calibration.reach(&state, full, None)))
                 }
-                _ => None,
+                _ => (None, None::<Reach>),
             };
-            let score = forecast.predicted_loss.map_or(forecast.score, f64::ln);
-            judged.push((*index, score, sd));
+            let log_loss = forecast.predicted_loss.map_or(forecast.score, f64::ln);
+            judged.push((*index, FinalForecast { log_loss, sd, reach }));
         }
         judged
     }
@@ -109,26 +127,51 @@ impl AdaptivePolicy for Exhaustive {
 
     fn next(&mut self, observed: &Observed) -> Step {
         if self.finished {
-            return Step { decision: None, action: Action::Finish };
+            return Step {
+                decision: None,
+                action: Action::Finish,
+            };
         }
         if !self.sent {
             self.sent = true;
             let sizes = &self.sizes;
             let all = 0..self.profiles.len();
-            let runs = all.flat_map(|c| sizes.iter().map(move |size| Run { candidate: c, data_size: *size })).collect();
-            return Step { decision: None, action: Action::Train(runs) };
+            let runs = all
+                .flat_map(|c| {
+                    sizes.iter().map(move |size| Run {
+                        candidate: c,
+                        data_size: *size,
+                    })
+                })
+                .collect();
+            return Step {
+                decision: None,
+                action: Action::Train(runs),
+            };
         }
         self.finished = true;
-        let scores = order_by_score(self.judged(observed).into_iter().map(|(c, score, _)| (c, score)));
-        let decision = Decision { data_size: self.budget_size(), trained: self.sizes.clone(), scores, kept: 1 };
-        Step { decision: Some(decision), action: Action::Finish }
+        let scores = order_by_score(
+            self.judged(observed)
+                .into_iter()
+                .map(|(c, forecast)| (c, forecast.log_loss)),
+        );
+        let decision = Decision {
+            data_size: self.budget_size(),
+            trained: self.sizes.clone(),
+            scores,
+            kept: 1,
+        };
+        Step {
+            decision: Some(decision),
+            action: Action::Finish,
+        }
     }
 
     fn forecasts(&self, observed: &Observed) -> Vec<Option<FinalForecast>> {
         let mut forecasts = vec![None; self.profiles.len()];
-        for (index, log_loss, sd) in self.judged(observed) {
+        for (index, forecast) in self.judged(observed) {
             if let Some(slot) = forecasts.get_mut(index) {
-                *slot = Some(FinalForecast { log_loss, sd, quoted_sd: sd });
+                *slot = Some(forecast);
             }
         }
         forecasts

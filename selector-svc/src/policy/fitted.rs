@@ -9,8 +9,8 @@ use crate::curve::{DataSize, Observation};
 use crate::diagnostics::Warning;
 use crate::error::InvalidParameter;
 use crate::policy::{
-    Exclusion, ExclusionReason, FlatPolicy, Forecast, IntervalSource, Member, Model, Pool, Prediction, Stop, StopReason,
-    reasonable_loss,
+    Exclusion, ExclusionReason, FlatPolicy, Forecast, IntervalSource, Member, Model, Pool, Prediction, Stop,
+    StopReason, reasonable_loss,
 };
 
 /// Which law the fitter is asked for.
@@ -39,9 +39,10 @@ impl LawFitParameters {
             InvalidParameter::unless_within("huber_width", width, 1e-9, 10.0)?;
         }
         match self.bootstrap_draws {
-            Some(draws) if !(10..=10_000).contains(&draws) => {
-                Err(InvalidParameter::new("bootstrap_draws", format!("must be within 10..=10000, is {draws}")))
-            }
+            Some(draws) if !(10..=10_000).contains(&draws) => Err(InvalidParameter::new(
+                "bootstrap_draws",
+                format!("must be within 10..=10000, is {draws}"),
+            )),
             _ => Ok(()),
         }
     }
@@ -66,7 +67,9 @@ impl FittedForecasts {
     /// From pairs of name and answer; a repeated name keeps the last.
     #[must_use]
     pub fn new(answers: impl IntoIterator<Item = (String, Result<FittedForecast, String>)>) -> Self {
-        Self { by_name: answers.into_iter().collect() }
+        Self {
+            by_name: answers.into_iter().collect(),
+        }
     }
 }
 
@@ -92,14 +95,20 @@ impl FittedPolicy {
             Some(Err(detail)) => return Err(failed(detail)),
             None => return Err(failed("the fitter gave no answer for this candidate")),
         };
-        let first = fitted.predictions.first().filter(|prediction| prediction.data_size == full);
-        let predicted = first.ok_or_else(|| failed("the fitter gave no forecast at the full size"))?.predicted_loss;
+        let first = fitted
+            .predictions
+            .first()
+            .filter(|prediction| prediction.data_size == full);
+        let predicted = first
+            .ok_or_else(|| failed("the fitter gave no forecast at the full size"))?
+            .predicted_loss;
         if !(predicted.is_finite() && predicted > 0.0) {
             return Err(failed("the fitter's forecast is not a positive number"));
         }
         reasonable_loss(predicted.ln())?;
         Ok(Forecast {
             score: predicted,
+            correlated: predicted,
             predicted_loss: Some(predicted),
             data_sizes_used: member.seen.iter().map(Observation::data_size).collect(),
             stop: Stop::untested(StopReason::NotApplicable),
@@ -118,7 +127,10 @@ impl FlatPolicy for FittedPolicy {
     }
 
     fn forecast(&self, pool: &Pool<'_>) -> Vec<Result<Forecast, Exclusion>> {
-        pool.members().iter().map(|member| self.forecast_one(member, pool.full())).collect()
+        pool.members()
+            .iter()
+            .map(|member| self.forecast_one(member, pool.full()))
+            .collect()
     }
 
     fn interval_source(&self) -> IntervalSource {
@@ -139,7 +151,11 @@ mod tests {
         let full = DataSize::new(1000).unwrap();
         let pool = Pool::new(&candidates, full, full);
         let good = |loss: f64| FittedForecast {
-            predictions: vec![Prediction { data_size: full, predicted_loss: loss, interval: None }],
+            predictions: vec![Prediction {
+                data_size: full,
+                predicted_loss: loss,
+                interval: None,
+            }],
             warnings: Vec::new(),
         };
         let forecasts = FittedForecasts::new([
@@ -157,9 +173,15 @@ mod tests {
     #[test]
     fn parameters_are_checked() {
         assert!(LawFitParameters::default().validate().is_ok());
-        let bad = LawFitParameters { huber_width: Some(0.0), bootstrap_draws: None };
+        let bad = LawFitParameters {
+            huber_width: Some(0.0),
+            bootstrap_draws: None,
+        };
         assert_eq!(bad.validate().unwrap_err().field, "huber_width");
-        let bad = LawFitParameters { huber_width: None, bootstrap_draws: Some(5) };
+        let bad = LawFitParameters {
+            huber_width: None,
+            bootstrap_draws: Some(5),
+        };
         assert_eq!(bad.validate().unwrap_err().field, "bootstrap_draws");
     }
 }

@@ -24,7 +24,7 @@ use crate::error::{InvalidParameter, SimulateError};
 use crate::policy::local_trend::validate_sd;
 use crate::policy::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, order_by_score};
 use crate::schedule::ladder_cost;
-use crate::trend::{TrendForecast, TrendState, TrendVariances, is_far, mean_slope};
+use crate::trend::{Reach, TrendForecast, TrendState, TrendVariances, is_far, mean_slope};
 
 /// Keep divisor, noise model and warm start.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,12 @@ pub struct GeometricParameters {
 
 impl Default for GeometricParameters {
     fn default() -> Self {
-        Self { keep_divisor: 4.0, drift_sd: 0.010, noise_sd: 0.007, history_guard: 0.2 }
+        Self {
+            keep_divisor: 4.0,
+            drift_sd: 0.010,
+            noise_sd: 0.007,
+            history_guard: 0.2,
+        }
     }
 }
 
@@ -56,14 +61,24 @@ impl GeometricParameters {
     }
 
     fn variances(&self) -> TrendVariances {
-        TrendVariances { slope: self.drift_sd.powi(2), observation: self.noise_sd.powi(2) }
+        TrendVariances {
+            slope: self.drift_sd.powi(2),
+            observation: self.noise_sd.powi(2),
+        }
     }
 
     /// The variances to quote intervals with: the drift is widened by 1.4 in the far range, as .014 is to .010.
     fn quoted(&self, far: bool) -> TrendVariances {
-        let widening = if far { TrendVariances::QUOTE_FAR.slope / TrendVariances::RANK.slope } else { 1.0 };
+        let widening = if far {
+            TrendVariances::QUOTE_FAR.slope / TrendVariances::RANK.slope
+        } else {
+            1.0
+        };
         let ranked = self.variances();
-        TrendVariances { slope: ranked.slope * widening, ..ranked }
+        TrendVariances {
+            slope: ranked.slope * widening,
+            ..ranked
+        }
     }
 }
 
@@ -145,15 +160,25 @@ impl Geometric {
 
     /// Trend forecasts of all candidates; `None` for those without observations.
     fn trends(&self, observed: &Observed) -> Vec<Option<TrendForecast>> {
-        (0..self.candidates).map(|c| self.trend(observed.curve(c), self.parameters.variances())).collect()
+        (0..self.candidates)
+            .map(|c| self.trend(observed.curve(c), self.parameters.variances()))
+            .collect()
     }
 
     fn start_stage(&mut self, observed: &Observed) {
         let slope = mean_slope(observed.curves());
-        self.first_stage = Some(FirstStage { slope, prior: None, report: None });
+        self.first_stage = Some(FirstStage {
+            slope,
+            prior: None,
+            report: None,
+        });
         let Some(history) = &self.history else { return };
         let (prior, report) = history.judge(&self.trends(observed), self.parameters.history_guard);
-        self.first_stage = Some(FirstStage { slope, prior, report: Some(report) });
+        self.first_stage = Some(FirstStage {
+            slope,
+            prior,
+            report: Some(report),
+        });
     }
 
     /// Scores of all candidates: the forecast, drawn to the history where it takes part; at D the observation.
@@ -173,7 +198,10 @@ impl Geometric {
     }
 
     fn at_full<'a>(&self, observed: &'a Observed, candidate: usize) -> Option<&'a Observation> {
-        observed.curve(candidate).last().filter(|point| point.data_size() == self.plan.full())
+        observed
+            .curve(candidate)
+            .last()
+            .filter(|point| point.data_size() == self.plan.full())
     }
 
     /// How many of `wanted` can be paid at a rung; 0 where fewer than two.
@@ -201,9 +229,18 @@ impl Geometric {
     }
 
     fn send(&mut self, live: Vec<usize>, sizes: Vec<DataSize>) -> Action {
-        let runs: Vec<Run> =
-            live.iter().flat_map(|c| sizes.iter().map(|size| Run { candidate: *c, data_size: *size })).collect();
-        self.spent = self.spent.saturating_add(ladder_cost(&sizes).saturating_mul(live.len() as u64));
+        let runs: Vec<Run> = live
+            .iter()
+            .flat_map(|c| {
+                sizes.iter().map(|size| Run {
+                    candidate: *c,
+                    data_size: *size,
+                })
+            })
+            .collect();
+        self.spent = self
+            .spent
+            .saturating_add(ladder_cost(&sizes).saturating_mul(live.len() as u64));
         self.live = live;
         self.sent = sizes;
         Action::Train(runs)
@@ -221,7 +258,10 @@ impl AdaptivePolicy for Geometric {
 
     fn next(&mut self, observed: &Observed) -> Step {
         if self.finished {
-            return Step { decision: None, action: Action::Finish };
+            return Step {
+                decision: None,
+                action: Action::Finish,
+            };
         }
         if self.sent.is_empty() {
             let action = self.send(self.live.clone(), self.plan.initial_sizes());
@@ -234,16 +274,27 @@ impl AdaptivePolicy for Geometric {
         let score = |c: &usize| (*c, scores.get(*c).copied().unwrap_or(f64::INFINITY));
         let ordered = order_by_score(self.live.iter().map(score));
         let trained = std::mem::take(&mut self.sent);
-        let mut decision = Decision { data_size: self.plan.size(self.rung), trained, scores: ordered, kept: 1 };
+        let mut decision = Decision {
+            data_size: self.plan.size(self.rung),
+            trained,
+            scores: ordered,
+            kept: 1,
+        };
         let Some((rung, kept)) = self.next_round(decision.scores.len()) else {
             self.finished = true;
-            return Step { decision: Some(decision), action: Action::Finish };
+            return Step {
+                decision: Some(decision),
+                action: Action::Finish,
+            };
         };
         decision.kept = kept;
         (self.rung, self.round) = (rung, self.round + 1);
         let live = decision.scores.iter().take(kept).map(|(c, _)| *c).collect();
         let action = self.send(live, vec![self.plan.size(rung)]);
-        Step { decision: Some(decision), action }
+        Step {
+            decision: Some(decision),
+            action,
+        }
     }
 
     fn forecasts(&self, observed: &Observed) -> Vec<Option<FinalForecast>> {
@@ -251,13 +302,21 @@ impl AdaptivePolicy for Geometric {
         let full = self.plan.full();
         let forecast = |(c, score): (usize, f64)| {
             if self.at_full(observed, c).is_some() {
-                return Some(FinalForecast { log_loss: score, sd: Some(0.0), quoted_sd: Some(0.0) });
+                return Some(FinalForecast {
+                    log_loss: score,
+                    sd: Some(0.0),
+                    reach: Some(Reach::even(0.0)),
+                });
             }
             let curve = observed.curve(c);
             let sd = self.trend(curve, self.parameters.variances())?.variance.sqrt();
             let far = curve.last().is_some_and(|point| is_far(point.data_size(), full));
             let quoted = self.trend(curve, self.parameters.quoted(far))?.variance.sqrt();
-            Some(FinalForecast { log_loss: score, sd: Some(sd), quoted_sd: Some(quoted) })
+            Some(FinalForecast {
+                log_loss: score,
+                sd: Some(sd),
+                reach: Some(Reach::even(quoted)),
+            })
         };
         scores.into_iter().enumerate().map(forecast).collect()
     }
@@ -265,7 +324,9 @@ impl AdaptivePolicy for Geometric {
     fn warnings(&self) -> Vec<Warning> {
         match self.history_report() {
             Some(report) if !report.used => {
-                let correlation = report.rank_correlation.map_or_else(|| "undefined".to_owned(), |r| format!("{r:.2}"));
+                let correlation = report
+                    .rank_correlation
+                    .map_or_else(|| "undefined".to_owned(), |r| format!("{r:.2}"));
                 let detail = format!(
                     "history was not used: its rank correlation with the first forecasts is {correlation}, the guard asks for {:.2}",
                     self.parameters.history_guard
@@ -298,9 +359,15 @@ mod tests {
         for _ in 0..100 {
             let step = policy.next(&observed);
             if let Some(decision) = step.decision {
-                rungs.push((decision.data_size.examples(), decision.scores.len(), decision.leader().unwrap()));
+                rungs.push((
+                    decision.data_size.examples(),
+                    decision.scores.len(),
+                    decision.leader().unwrap(),
+                ));
             }
-            let Action::Train(runs) = step.action else { return (rungs, observed) };
+            let Action::Train(runs) = step.action else {
+                return (rungs, observed);
+            };
             for run in runs {
                 observed.insert(run.candidate, loss(run.candidate, run.data_size));
             }
@@ -335,7 +402,13 @@ mod tests {
     #[test]
     fn a_budget_below_the_smallest_plan_is_refused() {
         let refused = Geometric::new(8, ladder(9), 2_399, GeometricParameters::default(), None);
-        assert_eq!(refused.unwrap_err(), SimulateError::BudgetTooSmall { needed: 2_400, budget: 2_399 });
+        assert_eq!(
+            refused.unwrap_err(),
+            SimulateError::BudgetTooSmall {
+                needed: 2_400,
+                budget: 2_399
+            }
+        );
         assert!(Geometric::new(8, ladder(9), 2_400, GeometricParameters::default(), None).is_ok());
     }
 
@@ -347,8 +420,7 @@ mod tests {
         };
         for (sign, used) in [(1.0, true), (-1.0, false)] {
             let history = History::new(8, &[set(sign)]);
-            let mut policy =
-                Geometric::new(8, ladder(9), 40_000, GeometricParameters::default(), history).unwrap();
+            let mut policy = Geometric::new(8, ladder(9), 40_000, GeometricParameters::default(), history).unwrap();
             let _ = play(&mut policy);
             assert_eq!(policy.history_report().unwrap().used, used);
             assert_eq!(policy.warnings().is_empty(), used);
@@ -358,9 +430,15 @@ mod tests {
     #[test]
     fn parameters_are_checked() {
         assert!(GeometricParameters::default().validate().is_ok());
-        let bad = GeometricParameters { keep_divisor: 1.0, ..GeometricParameters::default() };
+        let bad = GeometricParameters {
+            keep_divisor: 1.0,
+            ..GeometricParameters::default()
+        };
         assert_eq!(bad.validate().unwrap_err().field, "keep_divisor");
-        let bad = GeometricParameters { history_guard: 2.0, ..GeometricParameters::default() };
+        let bad = GeometricParameters {
+            history_guard: 2.0,
+            ..GeometricParameters::default()
+        };
         assert_eq!(bad.validate().unwrap_err().field, "history_guard_correlation");
     }
 }

@@ -11,7 +11,7 @@ use crate::policy::rwl::{RecentLine, RwlParameters};
 use crate::policy::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, order_by_score};
 use crate::regression::quantile;
 use crate::schedule::ladder_cost;
-use crate::trend::{pooled_trends, quoting_variances};
+use crate::trend::{Calibration, Reach, pooled_trends};
 
 /// Rungs that the first stage has at least: a trend from fewer says little.
 pub const MIN_START_RUNGS: usize = 4;
@@ -39,7 +39,11 @@ pub struct HalvingParameters {
 
 impl Default for HalvingParameters {
     fn default() -> Self {
-        Self { eta: 2.0, score: HalvingScore::default(), extrapolation: RwlParameters::halving() }
+        Self {
+            eta: 2.0,
+            score: HalvingScore::default(),
+            extrapolation: RwlParameters::halving(),
+        }
     }
 }
 
@@ -53,7 +57,11 @@ impl HalvingParameters {
 
     /// ⌈live/η⌉, at least 1 and below `live`.
     fn keep(&self, live: usize) -> usize {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "live ≤ 10 000 and η ≥ 1")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "live ≤ 10 000 and η ≥ 1"
+        )]
         let kept = (live as f64 / self.eta).ceil() as usize;
         kept.clamp(1, live.saturating_sub(1).max(1))
     }
@@ -81,7 +89,10 @@ impl Halving {
     pub fn new(candidates: usize, rungs: Vec<DataSize>, budget: u64, parameters: HalvingParameters) -> Self {
         let least = MIN_START_RUNGS.min(rungs.len()).saturating_sub(1);
         let plan = |start: usize| plan_cost(candidates, &rungs, start, &parameters);
-        let start = (least..rungs.len()).rev().find(|start| plan(*start) <= budget).unwrap_or(least);
+        let start = (least..rungs.len())
+            .rev()
+            .find(|start| plan(*start) <= budget)
+            .unwrap_or(least);
         let mut policy = Self {
             parameters,
             budget,
@@ -129,25 +140,40 @@ impl Halving {
             return candidates.iter().map(|c| current(*c)).collect();
         }
         let extrapolation = &self.parameters.extrapolation;
-        let lines: Vec<Option<RecentLine>> =
-            candidates.iter().map(|c| RecentLine::fit(observed.curve(*c), extrapolation)).collect();
+        let lines: Vec<Option<RecentLine>> = candidates
+            .iter()
+            .map(|c| RecentLine::fit(observed.curve(*c), extrapolation))
+            .collect();
         let slopes: Vec<f64> = lines.iter().flatten().map(|line| line.slope).collect();
-        let cap = extrapolation.slope_cap_quantile.and_then(|fraction| quantile(&slopes, fraction));
+        let cap = extrapolation
+            .slope_cap_quantile
+            .and_then(|fraction| quantile(&slopes, fraction));
         let full = self.full();
         let score = |(c, line): (&usize, Option<RecentLine>)| match line {
             _ if last(*c).is_some_and(|point| point.data_size() == full) => current(*c),
-            Some(line) => {
-                RecentLine { slope: cap.map_or(line.slope, |cap| line.slope.max(cap)), ..line }.at(full.log2())
+            Some(line) => RecentLine {
+                slope: cap.map_or(line.slope, |cap| line.slope.max(cap)),
+                ..line
             }
+            .at(full.log2()),
             None => current(*c),
         };
         candidates.iter().zip(lines).map(score).collect()
     }
 
     fn send(&mut self, live: Vec<usize>, sizes: &[DataSize]) -> Action {
-        let runs: Vec<Run> =
-            live.iter().flat_map(|c| sizes.iter().map(|size| Run { candidate: *c, data_size: *size })).collect();
-        self.spent = self.spent.saturating_add(ladder_cost(sizes).saturating_mul(live.len() as u64));
+        let runs: Vec<Run> = live
+            .iter()
+            .flat_map(|c| {
+                sizes.iter().map(|size| Run {
+                    candidate: *c,
+                    data_size: *size,
+                })
+            })
+            .collect();
+        self.spent = self
+            .spent
+            .saturating_add(ladder_cost(sizes).saturating_mul(live.len() as u64));
         self.live = live;
         Action::Train(runs)
     }
@@ -185,7 +211,10 @@ impl AdaptivePolicy for Halving {
 
     fn next(&mut self, observed: &Observed) -> Step {
         if self.finished {
-            return Step { decision: None, action: Action::Finish };
+            return Step {
+                decision: None,
+                action: Action::Finish,
+            };
         }
         let Some(rung) = self.rung else {
             self.rung = Some(self.start);
@@ -200,41 +229,56 @@ impl AdaptivePolicy for Halving {
         } else {
             vec![self.rung_size(rung)]
         };
-        let mut decision = Decision { data_size: self.rung_size(rung), trained, scores: ordered, kept: 1 };
+        let mut decision = Decision {
+            data_size: self.rung_size(rung),
+            trained,
+            scores: ordered,
+            kept: 1,
+        };
         let kept = self.parameters.keep(decision.scores.len());
         let next = self.rung_size(rung + 1);
         let cost = next.examples().saturating_mul(kept as u64);
         if kept <= 1 || rung + 1 >= self.rungs.len() || self.spent.saturating_add(cost) > self.budget {
             self.finished = true;
-            return Step { decision: Some(decision), action: Action::Finish };
+            return Step {
+                decision: Some(decision),
+                action: Action::Finish,
+            };
         }
         decision.kept = kept;
         self.rung = Some(rung + 1);
         let live = decision.scores.iter().take(kept).map(|(c, _)| *c).collect();
         let action = self.send(live, &[next]);
-        Step { decision: Some(decision), action }
+        Step {
+            decision: Some(decision),
+            action,
+        }
     }
 
-    /// Forecast by the score; the interval's deviation is the pooled trend's.
+    /// Forecast by the score; the interval's reach is the pooled trend's.
     fn forecasts(&self, observed: &Observed) -> Vec<Option<FinalForecast>> {
         let all: Vec<usize> = (0..self.candidates).collect();
         let curves: Vec<&[Observation]> = observed.curves().collect();
         let full = self.full();
         let seen = self.rung_size(self.start);
-        let variances = quoting_variances(seen, full);
-        let trends = pooled_trends(&curves, variances);
-        let quoted = |c: usize| {
+        let calibration = Calibration::new(seen, full);
+        let trends = pooled_trends(&curves, calibration.variances);
+        let reach = |c: usize| {
             if self.parameters.score == HalvingScore::Current {
                 return None;
             }
             if curves.get(c)?.last()?.data_size() == full {
-                return Some(0.0);
+                return Some(Reach::even(0.0));
             }
-            Some(trends.get(c)?.as_ref()?.forecast(full.log2(), variances).variance.sqrt())
+            Some(calibration.reach(trends.get(c)?.as_ref()?, full.log2(), None))
         };
         let scores = self.scores(observed, &all);
         let forecast = |(c, score): (usize, f64)| {
-            score.is_finite().then(|| FinalForecast { log_loss: score, sd: None, quoted_sd: quoted(c) })
+            score.is_finite().then(|| FinalForecast {
+                log_loss: score,
+                sd: None,
+                reach: reach(c),
+            })
         };
         all.iter().copied().zip(scores).map(forecast).collect()
     }
@@ -256,7 +300,11 @@ mod tests {
         for _ in 0..100 {
             let step = policy.next(&observed);
             if let Some(decision) = step.decision {
-                rungs.push((decision.data_size.examples(), decision.scores.len(), decision.leader().unwrap()));
+                rungs.push((
+                    decision.data_size.examples(),
+                    decision.scores.len(),
+                    decision.leader().unwrap(),
+                ));
             }
             let Action::Train(runs) = step.action else { return rungs };
             for run in runs {
@@ -291,11 +339,23 @@ mod tests {
 
     #[test]
     fn short_ladders_and_single_candidates_work() {
-        assert_eq!(play(&mut Halving::new(1, ladder(8), 1_000_000, HalvingParameters::default())).len(), 1);
-        assert_eq!(play(&mut Halving::new(5, ladder(1), 1, HalvingParameters::default())), [(100, 5, 0)]);
-        let current = HalvingParameters { score: HalvingScore::Current, ..HalvingParameters::default() };
+        assert_eq!(
+            play(&mut Halving::new(1, ladder(8), 1_000_000, HalvingParameters::default())).len(),
+            1
+        );
+        assert_eq!(
+            play(&mut Halving::new(5, ladder(1), 1, HalvingParameters::default())),
+            [(100, 5, 0)]
+        );
+        let current = HalvingParameters {
+            score: HalvingScore::Current,
+            ..HalvingParameters::default()
+        };
         assert_eq!(play(&mut Halving::new(3, ladder(6), u64::MAX, current)), [(3200, 3, 0)]);
-        let slow = HalvingParameters { eta: 1.01, ..HalvingParameters::default() };
+        let slow = HalvingParameters {
+            eta: 1.01,
+            ..HalvingParameters::default()
+        };
         let rungs = play(&mut Halving::new(4, ladder(8), 24_800, slow));
         assert_eq!(rungs.iter().map(|r| r.1).collect::<Vec<_>>(), [4, 3, 2]);
     }
@@ -303,7 +363,10 @@ mod tests {
     #[test]
     fn parameters_are_checked() {
         assert!(HalvingParameters::default().validate().is_ok());
-        let bad = HalvingParameters { eta: 1.0, ..HalvingParameters::default() };
+        let bad = HalvingParameters {
+            eta: 1.0,
+            ..HalvingParameters::default()
+        };
         assert_eq!(bad.validate().unwrap_err().field, "eta");
     }
 }

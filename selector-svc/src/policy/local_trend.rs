@@ -6,9 +6,7 @@
 
 use crate::curve::Observation;
 use crate::error::InvalidParameter;
-use crate::policy::{
-    Exclusion, FlatPolicy, Forecast, IntervalSource, Model, Pool, Stop, StopReason, reasonable_loss,
-};
+use crate::policy::{Exclusion, FlatPolicy, Forecast, IntervalSource, Model, Pool, Stop, StopReason, reasonable_loss};
 use crate::trend::{TrendState, TrendVariances, mean_slope, pooled_trends};
 
 /// Noise model and simulations.
@@ -24,7 +22,11 @@ pub struct LocalTrendParameters {
 
 impl Default for LocalTrendParameters {
     fn default() -> Self {
-        Self { draws: 4_000, drift_sd: None, noise_sd: None }
+        Self {
+            draws: 4_000,
+            drift_sd: None,
+            noise_sd: None,
+        }
     }
 }
 
@@ -60,7 +62,10 @@ const REFINEMENTS: usize = 3;
 pub fn estimate_variances(curves: &[&[Observation]], drift: Option<f64>, noise: Option<f64>) -> TrendVariances {
     let slope = mean_slope(curves.iter().copied());
     let likelihood = |drift: f64, noise: f64| {
-        let variances = TrendVariances { slope: drift * drift, observation: noise * noise };
+        let variances = TrendVariances {
+            slope: drift * drift,
+            observation: noise * noise,
+        };
         let mut sum = 0.0;
         for curve in curves {
             let _ = TrendState::filter(curve, slope, variances, &mut sum);
@@ -84,7 +89,10 @@ pub fn estimate_variances(curves: &[&[Observation]], drift: Option<f64>, noise: 
         drifts = around(best.0.ln(), drifts);
         noises = around(best.1.ln(), noises);
     }
-    TrendVariances { slope: best.0 * best.0, observation: best.1 * best.1 }
+    TrendVariances {
+        slope: best.0 * best.0,
+        observation: best.1 * best.1,
+    }
 }
 
 fn log_range((low, high): (f64, f64)) -> (f64, f64) {
@@ -132,6 +140,7 @@ impl FlatPolicy for LocalTrendPolicy {
             let predicted = reasonable_loss(state.forecast(full, variances).mean)?;
             Ok(Forecast {
                 score: predicted,
+                correlated: predicted,
                 predicted_loss: Some(predicted),
                 data_sizes_used: member.seen.iter().map(Observation::data_size).collect(),
                 stop: Stop::untested(StopReason::NotApplicable),
@@ -139,7 +148,11 @@ impl FlatPolicy for LocalTrendPolicy {
                 warnings: Vec::new(),
             })
         };
-        pool.members().iter().zip(pooled_trends(&curves, variances)).map(forecast).collect()
+        pool.members()
+            .iter()
+            .zip(pooled_trends(&curves, variances))
+            .map(forecast)
+            .collect()
     }
 
     fn interval_source(&self) -> IntervalSource {
@@ -183,7 +196,10 @@ mod tests {
         let slices: Vec<&[Observation]> = curves.iter().map(Vec::as_slice).collect();
         let found = estimate_variances(&slices, None, None);
         let (drift, noise) = (found.slope.sqrt(), found.observation.sqrt());
-        assert!((0.015..0.026).contains(&drift) && (0.007..0.014).contains(&noise), "{drift} {noise}");
+        assert!(
+            (0.015..0.026).contains(&drift) && (0.007..0.014).contains(&noise),
+            "{drift} {noise}"
+        );
         let given = estimate_variances(&slices, Some(0.05), None);
         assert!((given.slope.sqrt() - 0.05).abs() < 1e-12);
     }
@@ -208,9 +224,15 @@ mod tests {
     #[test]
     fn parameters_are_checked() {
         assert!(LocalTrendParameters::default().validate().is_ok());
-        let bad = LocalTrendParameters { draws: 5, ..LocalTrendParameters::default() };
+        let bad = LocalTrendParameters {
+            draws: 5,
+            ..LocalTrendParameters::default()
+        };
         assert_eq!(bad.validate().unwrap_err().field, "simulations");
-        let bad = LocalTrendParameters { drift_sd: Some(f64::NAN), ..LocalTrendParameters::default() };
+        let bad = LocalTrendParameters {
+            drift_sd: Some(f64::NAN),
+            ..LocalTrendParameters::default()
+        };
         assert_eq!(bad.validate().unwrap_err().field, "drift_standard_deviation");
     }
 }

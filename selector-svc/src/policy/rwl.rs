@@ -6,9 +6,7 @@
 
 use crate::curve::Observation;
 use crate::error::InvalidParameter;
-use crate::policy::{
-    Exclusion, FlatPolicy, Forecast, LogLogLine, Model, Pool, Stop, StopReason, reasonable_loss,
-};
+use crate::policy::{Exclusion, FlatPolicy, Forecast, LogLogLine, Model, Pool, Stop, StopReason, reasonable_loss};
 use crate::regression::{quantile, weighted_line};
 
 /// τ, window and cap.
@@ -24,7 +22,11 @@ pub struct RwlParameters {
 
 impl Default for RwlParameters {
     fn default() -> Self {
-        Self { recency_doublings: 0.7, slope_cap_quantile: Some(0.1), window_points: 8 }
+        Self {
+            recency_doublings: 0.7,
+            slope_cap_quantile: Some(0.1),
+            window_points: 8,
+        }
     }
 }
 
@@ -32,7 +34,11 @@ impl RwlParameters {
     /// As halving scores: τ 1, no cap, window 8.
     #[must_use]
     pub const fn halving() -> Self {
-        Self { recency_doublings: 1.0, slope_cap_quantile: None, window_points: 8 }
+        Self {
+            recency_doublings: 1.0,
+            slope_cap_quantile: None,
+            window_points: 8,
+        }
     }
 
     /// # Errors
@@ -70,10 +76,18 @@ impl RecentLine {
         let weighted = window.iter().map(|p| {
             let age = p.log2_data_size() - last_log2;
             // Weights below 1e-300 would vanish; they never matter.
-            (age, p.log_loss(), (age / parameters.recency_doublings).exp().max(1e-300))
+            (
+                age,
+                p.log_loss(),
+                (age / parameters.recency_doublings).exp().max(1e-300),
+            )
         });
         let (level, slope) = weighted_line(weighted)?;
-        Some(Self { level, slope, last_log2 })
+        Some(Self {
+            level,
+            slope,
+            last_log2,
+        })
     }
 
     /// ln loss at a size (log₂ examples).
@@ -83,7 +97,10 @@ impl RecentLine {
     }
 
     fn log_log(&self) -> LogLogLine {
-        LogLogLine { slope: self.slope / std::f64::consts::LN_2, intercept: self.at(0.0) }
+        LogLogLine {
+            slope: self.slope / std::f64::consts::LN_2,
+            intercept: self.at(0.0),
+        }
     }
 }
 
@@ -107,10 +124,16 @@ impl RwlPolicy {
     /// The lines of all members after the pool step, and the cap.
     #[must_use]
     pub fn lines(&self, pool: &Pool<'_>) -> (Vec<Option<RecentLine>>, Option<f64>) {
-        let mut lines: Vec<Option<RecentLine>> =
-            pool.members().iter().map(|member| RecentLine::fit(member.seen, &self.parameters)).collect();
+        let mut lines: Vec<Option<RecentLine>> = pool
+            .members()
+            .iter()
+            .map(|member| RecentLine::fit(member.seen, &self.parameters))
+            .collect();
         let slopes: Vec<f64> = lines.iter().flatten().map(|line| line.slope).collect();
-        let cap = self.parameters.slope_cap_quantile.and_then(|fraction| quantile(&slopes, fraction));
+        let cap = self
+            .parameters
+            .slope_cap_quantile
+            .and_then(|fraction| quantile(&slopes, fraction));
         if let Some(cap) = cap {
             for line in lines.iter_mut().flatten() {
                 line.slope = line.slope.max(cap);
@@ -133,6 +156,7 @@ impl FlatPolicy for RwlPolicy {
             let used = recent(member.seen, self.parameters.window_points);
             Ok(Forecast {
                 score: predicted,
+                correlated: predicted,
                 predicted_loss: Some(predicted),
                 data_sizes_used: used.iter().map(Observation::data_size).collect(),
                 stop: Stop::untested(StopReason::Window),
@@ -157,7 +181,12 @@ mod tests {
                 Observation::new(DataSize::new(100 << i).unwrap(), Loss::new(y.exp()).unwrap())
             })
             .collect();
-        Candidate::new(name.to_owned(), Attributes::default(), LearningCurve::new(points).unwrap()).unwrap()
+        Candidate::new(
+            name.to_owned(),
+            Attributes::default(),
+            LearningCurve::new(points).unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -173,7 +202,9 @@ mod tests {
         let forecasts = RwlPolicy::new(RwlParameters::default()).forecast(&pool);
         let first = forecasts[0].as_ref().unwrap();
         assert!((first.score.ln() - 0.2).abs() < 1e-9);
-        let Model::Line(line) = first.model else { panic!("a line") };
+        let Model::Line(line) = first.model else {
+            panic!("a line")
+        };
         assert!((line.log_loss_at(full) - 0.2).abs() < 1e-9);
     }
 
@@ -186,11 +217,20 @@ mod tests {
     #[test]
     fn parameters_are_checked() {
         assert!(RwlParameters::default().validate().is_ok() && RwlParameters::halving().validate().is_ok());
-        let bad = RwlParameters { recency_doublings: 0.0, ..RwlParameters::default() };
+        let bad = RwlParameters {
+            recency_doublings: 0.0,
+            ..RwlParameters::default()
+        };
         assert_eq!(bad.validate().unwrap_err().field, "recency_doublings");
-        let bad = RwlParameters { slope_cap_quantile: Some(1.5), ..RwlParameters::default() };
+        let bad = RwlParameters {
+            slope_cap_quantile: Some(1.5),
+            ..RwlParameters::default()
+        };
         assert_eq!(bad.validate().unwrap_err().field, "slope_cap_quantile");
-        let bad = RwlParameters { window_points: 1, ..RwlParameters::default() };
+        let bad = RwlParameters {
+            window_points: 1,
+            ..RwlParameters::default()
+        };
         assert_eq!(bad.validate().unwrap_err().field, "window_points");
     }
 }

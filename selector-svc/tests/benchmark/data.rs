@@ -17,14 +17,20 @@ pub(crate) fn size(examples: u64) -> DataSize {
 
 /// The data folder, or `None` with a message.
 pub(crate) fn directory() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test's data is no configuration of a service")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's data is no configuration of a service"
+    )]
     let named = std::env::var("FINEPICK_BENCHMARK_DIR").ok().map(PathBuf::from);
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let found = named.unwrap_or_else(beside);
     if found.join("benchmark").is_dir() {
         return Some(found);
     }
-    println!("skipped: no benchmark data at {} (set FINEPICK_BENCHMARK_DIR)", found.display());
+    println!(
+        "skipped: no benchmark data at {} (set FINEPICK_BENCHMARK_DIR)",
+        found.display()
+    );
     None
 }
 
@@ -40,7 +46,10 @@ pub(crate) fn table(name: &str) -> Option<CandidateTable> {
         for (header, value) in headers.iter().zip(record.iter()).skip(1) {
             match (header.parse::<u64>(), header.as_str()) {
                 (Ok(examples), _) => {
-                    points.push(Observation::new(size(examples), Loss::new(value.parse().unwrap()).unwrap()));
+                    points.push(Observation::new(
+                        size(examples),
+                        Loss::new(value.parse().unwrap()).unwrap(),
+                    ));
                 }
                 (_, "size") => parameters = value.parse().ok(),
                 (_, "family") => family = Some(value.to_owned()),
@@ -63,15 +72,22 @@ pub(crate) fn golden(name: &str) -> Option<Vec<HashMap<String, String>>> {
 
 /// A number of a golden row.
 pub(crate) fn number(row: &HashMap<String, String>, column: &str) -> f64 {
-    row[column].parse().unwrap_or_else(|_| panic!("{column} = {:?}", row[column]))
+    row[column]
+        .parse()
+        .unwrap_or_else(|_| panic!("{column} = {:?}", row[column]))
 }
 
 pub(crate) fn integer(row: &HashMap<String, String>, column: &str) -> u64 {
-    row[column].parse().unwrap_or_else(|_| panic!("{column} = {:?}", row[column]))
+    row[column]
+        .parse()
+        .unwrap_or_else(|_| panic!("{column} = {:?}", row[column]))
 }
 
 /// Equal to 1e-9 relative.
 #[track_caller]
 pub(crate) fn assert_close(actual: f64, expected: f64, what: &str) {
-    assert!((actual - expected).abs() <= 1e-9 * expected.abs().max(1e-3), "{what}: {actual} instead of {expected}");
+    assert!(
+        (actual - expected).abs() <= 1e-9 * expected.abs().max(1e-3),
+        "{what}: {actual} instead of {expected}"
+    );
 }

@@ -79,16 +79,33 @@ impl History {
         forecasts: &[Option<TrendForecast>],
         guard: f64,
     ) -> (Option<(Vec<f64>, f64)>, HistoryReport) {
-        let pairs: Vec<(f64, TrendForecast)> =
-            self.offsets.iter().zip(forecasts).filter_map(|(h, f)| Some((*h, (*f)?))).collect();
+        let pairs: Vec<(f64, TrendForecast)> = self
+            .offsets
+            .iter()
+            .zip(forecasts)
+            .filter_map(|(h, f)| Some((*h, (*f)?)))
+            .collect();
         let offsets: Vec<f64> = pairs.iter().map(|(h, _)| *h).collect();
         let means: Vec<f64> = pairs.iter().map(|(_, f)| f.mean).collect();
         let rank_correlation = spearman(&offsets, &means);
         let used = rank_correlation.is_some_and(|rho| rho >= guard);
         let best = |(a, x): (usize, f64), (b, y): (usize, f64)| if y < x { (b, y) } else { (a, x) };
-        let chosen = self.offsets.iter().copied().enumerate().reduce(best).map_or(0, |(c, _)| c);
+        let chosen = self
+            .offsets
+            .iter()
+            .copied()
+            .enumerate()
+            .reduce(best)
+            .map_or(0, |(c, _)| c);
         let prior = used.then(|| (self.offsets.clone(), empirical_sd(&pairs)));
-        (prior, HistoryReport { chosen, rank_correlation, used })
+        (
+            prior,
+            HistoryReport {
+                chosen,
+                rank_correlation,
+                used,
+            },
+        )
     }
 }
 
@@ -127,12 +144,22 @@ mod tests {
     use super::*;
 
     fn set(values: &[Option<f64>]) -> HistorySet {
-        HistorySet { name: "s".to_owned(), log_losses: values.to_vec() }
+        HistorySet {
+            name: "s".to_owned(),
+            log_losses: values.to_vec(),
+        }
     }
 
     #[test]
     fn offsets_are_centred_standardised_means() {
-        let history = History::new(3, &[set(&[Some(1.0), Some(2.0), Some(3.0)]), set(&[Some(10.0), Some(30.0), Some(50.0)])]).unwrap();
+        let history = History::new(
+            3,
+            &[
+                set(&[Some(1.0), Some(2.0), Some(3.0)]),
+                set(&[Some(10.0), Some(30.0), Some(50.0)]),
+            ],
+        )
+        .unwrap();
         let sds = ((2.0_f64 / 3.0).sqrt(), (800.0_f64 / 3.0).sqrt());
         let expected = -1.0 / sds.0 * f64::midpoint(sds.0, sds.1);
         assert!((history.offsets()[0] - expected).abs() < 1e-12);
@@ -149,8 +176,14 @@ mod tests {
 
     #[test]
     fn shrinking_draws_uncertain_forecasts_to_the_history() {
-        let sure = TrendForecast { mean: 0.5, variance: 1e-8 };
-        let unsure = TrendForecast { mean: 0.5, variance: 1e4 };
+        let sure = TrendForecast {
+            mean: 0.5,
+            variance: 1e-8,
+        };
+        let unsure = TrendForecast {
+            mean: 0.5,
+            variance: 1e4,
+        };
         let scores = shrink(&[Some(sure), Some(unsure), None], &[0.2, -0.2, 0.0], 0.1);
         assert!((scores[0] - 0.5).abs() < 1e-4);
         assert!((scores[1] - (0.3 - 0.2)).abs() < 1e-3, "{scores:?}");

@@ -28,7 +28,12 @@ impl GeometricPlan {
         budget: u64,
         keep_divisor: f64,
     ) -> Result<Self, SimulateError> {
-        let mut plan = Self { rungs, initial: vec![0], keep: keep_list(candidates, keep_divisor), cost: 0 };
+        let mut plan = Self {
+            rungs,
+            initial: vec![0],
+            keep: keep_list(candidates, keep_divisor),
+            cost: 0,
+        };
         let last = plan.last_rung();
         let fitting = (STRIDE..=last).rev().map(geometric_sizes).find(|initial| {
             plan.initial.clone_from(initial);
@@ -78,7 +83,10 @@ impl GeometricPlan {
     /// The largest c in {3.00, 2.95, …, 1.05} that fits, else 1.
     fn fill(&self, candidates: usize, budget: u64) -> f64 {
         let factors = (0..40_u32).map(|i| f64::from(300 - 5 * i) / 100.0);
-        factors.into_iter().find(|c| self.price(candidates, *c) <= budget).unwrap_or(1.0)
+        factors
+            .into_iter()
+            .find(|c| self.price(candidates, *c) <= budget)
+            .unwrap_or(1.0)
     }
 
     /// Index of the largest initial rung (n).
@@ -126,7 +134,10 @@ impl GeometricPlan {
 
 /// s_n, `s_{n−2}`, `s_{n−4}`, those that exist; ascending.
 fn geometric_sizes(n: usize) -> Vec<usize> {
-    [2 * STRIDE, STRIDE, 0].into_iter().filter_map(|back| n.checked_sub(back)).collect()
+    [2 * STRIDE, STRIDE, 0]
+        .into_iter()
+        .filter_map(|back| n.checked_sub(back))
+        .collect()
 }
 
 /// k_0 = K, k_r = max(2, ⌈`k_{r−1}`/divisor⌉) until 2; where that does not shrink, `k_{r−1}` − 1. Without k_0.
@@ -134,7 +145,11 @@ fn keep_list(candidates: usize, divisor: f64) -> Vec<usize> {
     let mut keep = Vec::new();
     let mut live = candidates;
     while live > 2 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "live ≤ 10 000 and divisor > 1")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "live ≤ 10 000 and divisor > 1"
+        )]
         let next = ((live as f64 / divisor).ceil() as usize).max(2);
         live = next.min(live - 1);
         keep.push(live);
@@ -144,7 +159,11 @@ fn keep_list(candidates: usize, divisor: f64) -> Vec<usize> {
 
 /// ⌊c·k⌋, at most K.
 fn filled(keep: usize, fill: f64, candidates: usize) -> usize {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "keep ≤ 10 000 and fill ≤ 3")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "keep ≤ 10 000 and fill ≤ 3"
+    )]
     let count = (fill * keep as f64 + 1e-9).floor() as usize;
     count.min(candidates)
 }
@@ -176,7 +195,10 @@ mod tests {
     fn the_budget_is_filled_but_not_exceeded() {
         // 30·(100 + 400 + 1600) + 8·6400 + 2·25600 = 165 400.
         let plan = GeometricPlan::new(30, ladder(14), 165_400, 4.0).unwrap();
-        assert_eq!((plan.start(), plan.keep(), plan.cost()), (4, [8, 2].as_slice(), 165_400));
+        assert_eq!(
+            (plan.start(), plan.keep(), plan.cost()),
+            (4, [8, 2].as_slice(), 165_400)
+        );
         let plan = GeometricPlan::new(30, ladder(14), 165_400 + 6_400, 4.0).unwrap();
         assert_eq!((plan.keep(), plan.cost()), ([9, 2].as_slice(), 171_800));
     }
@@ -184,7 +206,10 @@ mod tests {
     #[test]
     fn small_budgets_fall_back_to_two_sizes() {
         let plan = GeometricPlan::new(30, ladder(14), 23_250, 4.0).unwrap();
-        assert_eq!(plan.initial_sizes().iter().map(|s| s.examples()).collect::<Vec<_>>(), [100, 200]);
+        assert_eq!(
+            plan.initial_sizes().iter().map(|s| s.examples()).collect::<Vec<_>>(),
+            [100, 200]
+        );
         assert!(plan.cost() <= 23_250);
     }
 }
