@@ -39,8 +39,13 @@ impl BackendConfig {
     /// One service at one endpoint.
     #[must_use]
     pub fn new(service: &str, endpoint: &str) -> Self {
-        let EndpointConfig { endpoint, connect_timeout, keepalive_interval, keepalive_timeout, tls } =
-            EndpointConfig::to(endpoint);
+        let EndpointConfig {
+            endpoint,
+            connect_timeout,
+            keepalive_interval,
+            keepalive_timeout,
+            tls,
+        } = EndpointConfig::to(endpoint);
         Self {
             services: vec![service.to_owned()],
             endpoint,
@@ -65,16 +70,25 @@ impl BackendConfig {
 }
 
 impl Default for BackendConfig {
+    /// Nothing at nowhere, with the client's usual patience.
     fn default() -> Self {
-        Self { services: Vec::new(), ..Self::new("", "") }
+        let mut backend = Self::new("", "");
+        backend.services.clear();
+        backend
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
         let backends = [
-            ("fitter", BackendConfig::new("finepick.fitter.v1.FitterService", "http://127.0.0.1:50061")),
-            ("selector", BackendConfig::new("finepick.selector.v1.SelectorService", "http://127.0.0.1:50062")),
+            (
+                "fitter",
+                BackendConfig::new("finepick.fitter.v1.FitterService", "http://127.0.0.1:50061"),
+            ),
+            (
+                "selector",
+                BackendConfig::new("finepick.selector.v1.SelectorService", "http://127.0.0.1:50062"),
+            ),
         ];
         Self {
             server: ServerConfig {
@@ -113,11 +127,17 @@ impl ServiceConfig for Config {
         for (name, backend) in self.backends.iter().filter(|(_, backend)| !backend.services.is_empty()) {
             backend.endpoint_config().validate(&format!("backends.{name}"))?;
             for service in &backend.services {
-                if service.is_empty() || service.contains(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')) {
-                    return Err(format!("backends.{name}.services: {service:?} is not a service such as \"package.Service\""));
+                if service.is_empty()
+                    || service.contains(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_'))
+                {
+                    return Err(format!(
+                        "backends.{name}.services: {service:?} is not a service such as \"package.Service\""
+                    ));
                 }
                 if let Some(other) = owner.insert(service, name) {
-                    return Err(format!("backends.{name}.services: {service} is routed to backends.{other} already"));
+                    return Err(format!(
+                        "backends.{name}.services: {service} is routed to backends.{other} already"
+                    ));
                 }
             }
         }

@@ -36,7 +36,9 @@ async fn forward(routes: &HashMap<String, Transport>, mut request: Request<Body>
         return unknown_service(service).into_http();
     };
     strip(request.headers_mut());
-    request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+    request
+        .headers_mut()
+        .insert(header::TE, HeaderValue::from_static("trailers"));
     match transport.clone().oneshot(request).await {
         Ok(mut response) => {
             strip(response.headers_mut());

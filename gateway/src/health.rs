@@ -31,7 +31,11 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn new(routes: Arc<HashMap<String, Transport>>, context: &Context) -> Self {
-        Self { routes, reporter: context.health.clone(), shutdown: context.shutdown.clone() }
+        Self {
+            routes,
+            reporter: context.health.clone(),
+            shutdown: context.shutdown.clone(),
+        }
     }
 }
 
@@ -76,7 +80,9 @@ impl tonic_health::pb::health_server::Health for Health {
 
 /// The backend's own word on a service; a backend that is away is not serving, one without a health service is.
 async fn check(backend: &Transport, service: &str) -> ServingStatus {
-    let request = HealthCheckRequest { service: service.to_owned() };
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
     let mut client = HealthClient::new(backend.clone());
     match within(CHECK_TIMEOUT, client.check(request)).await {
         Ok(Ok(response)) if response.get_ref().status() == ServingStatus::Serving => ServingStatus::Serving,
@@ -110,14 +116,16 @@ impl Watch {
         }
     }
 
-    /// What the backend says next. Without a backend: NOT_SERVING, at most once per retry interval.
+    /// What the backend says next. Without a backend: `NOT_SERVING`, at most once per retry interval.
     async fn read(&mut self) -> ServingStatus {
         if self.source.is_none() {
             if self.last == Some(ServingStatus::NotServing) {
                 tokio::time::sleep(self.retry).await;
                 self.retry = (self.retry * 2).min(RETRY_LAST);
             }
-            let request = HealthCheckRequest { service: self.service.clone() };
+            let request = HealthCheckRequest {
+                service: self.service.clone(),
+            };
             let mut client = HealthClient::new(self.backend.clone());
             let Ok(answer) = within(CHECK_TIMEOUT, client.watch(request)).await else {
                 return ServingStatus::NotServing;
@@ -135,10 +143,16 @@ impl Watch {
                 Err(_) => return ServingStatus::NotServing,
             }
         }
-        let Some(source) = &mut self.source else { return ServingStatus::NotServing };
+        let Some(source) = &mut self.source else {
+            return ServingStatus::NotServing;
+        };
         if let Ok(Some(response)) = source.message().await {
             self.retry = RETRY_FIRST;
-            if response.status() == ServingStatus::Serving { ServingStatus::Serving } else { ServingStatus::NotServing }
+            if response.status() == ServingStatus::Serving {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            }
         } else {
             self.source = None;
             ServingStatus::NotServing

@@ -58,7 +58,7 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
 
-    /// Log at this level or by these directives (telemetry.log_level)
+    /// Log at this level or by these directives (`telemetry.log_level`)
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 
@@ -147,7 +147,7 @@ pub fn load<C: ServiceConfig>(
 
 /// The process's environment, as [`load`] takes it. The one place where the environment is read; names and values
 /// that are not Unicode are left out.
-#[expect(
+#[allow(
     clippy::disallowed_methods,
     reason = "this crate is the one place where the environment is read"
 )]

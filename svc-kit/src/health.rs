@@ -69,7 +69,7 @@ impl Reporter {
             .send_if_modified(|state| state.serving.insert(service.to_owned(), serving) != Some(serving));
     }
 
-    /// Everything is NOT_SERVING from now on, and watch streams end after saying so.
+    /// Everything is `NOT_SERVING` from now on, and watch streams end after saying so.
     pub fn drain(&self) {
         self.state
             .send_if_modified(|state| !std::mem::replace(&mut state.draining, true));
@@ -143,7 +143,7 @@ impl Health for Service {
     }
 }
 
-/// NOT_FOUND, as the health protocol asks for when an unknown service is checked.
+/// `NOT_FOUND`, as the health protocol asks for when an unknown service is checked.
 #[must_use]
 pub fn unknown(service: &str) -> Status {
     crate::status::not_found(

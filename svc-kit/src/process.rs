@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::BoxError;
 use crate::config::{self, ConfigError, Flags, ServiceConfig};
 use crate::server::{App, Context, Listener, ServeError};
-use crate::shutdown::{self, Token};
+use crate::shutdown::{Signals, Token};
 use crate::telemetry::{self, TelemetryError};
 
 /// The process cannot start. Displays as one line.
@@ -104,7 +104,9 @@ where
 {
     let server = config.server().clone();
     let context = Context::new(&server, Token::new());
-    tokio::spawn(shutdown::on_signals(context.shutdown.clone()));
+    let signals =
+        Signals::listen().map_err(|error| StartError::System("cannot listen to signals".to_owned(), error))?;
+    tokio::spawn(signals.trigger(context.shutdown.clone()));
     let listener = Listener::bind(&server).await?;
     let app = assemble(config, context.clone()).await.map_err(StartError::Service)?;
     let address = listener.local_addr();

@@ -168,7 +168,7 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `context.shutdown` is triggered, then drains: health is NOT_SERVING, new calls are refused, calls
+    /// Serves until `context.shutdown` is triggered, then drains: health is `NOT_SERVING`, new calls are refused, calls
     /// in flight get `drain_timeout` to finish. Dropping the future instead closes the socket at once.
     ///
     /// # Errors

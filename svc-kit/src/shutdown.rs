@@ -31,7 +31,6 @@ impl Token {
 
     /// Resolves when the shutdown begins (at once if it has). The future owns its share of the token: long streams
     /// select on it to end in time.
-    #[must_use]
     pub fn triggered(&self) -> WaitForCancellationFutureOwned {
         self.inner.clone().cancelled_owned()
     }
@@ -45,41 +44,58 @@ impl Token {
     }
 }
 
-/// Resolves with the name of the signal (`SIGTERM` or `SIGINT`) once one arrives. Each call listens anew: the second
-/// wait hears the second signal.
-///
-/// # Errors
-/// When the handler cannot be installed.
-pub async fn signal() -> std::io::Result<&'static str> {
+/// SIGTERM and SIGINT, heard from the moment this is made: a signal between two waits is not lost.
+#[derive(Debug)]
+pub struct Signals {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        Ok(tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        })
-    }
-    #[cfg(not(unix))]
-    {
-        tokio::signal::ctrl_c().await?;
-        Ok("SIGINT")
-    }
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
 }
 
-/// Triggers `token` at the first signal and ends the process at the second, with exit code 130. Runs until then:
-/// spawn it.
-pub async fn on_signals(token: Token) {
-    match signal().await {
-        Ok(name) => tracing::info!(signal = name, "draining; a second signal exits at once"),
-        Err(error) => {
-            tracing::warn!(%error, "cannot listen to signals");
-            return;
+impl Signals {
+    /// Begins to listen; the process no longer dies of these signals. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn listen() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// The name of the next signal.
+    pub async fn next(&mut self) -> &'static str {
+        #[cfg(unix)]
+        {
+            tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+            }
+        }
+        #[cfg(not(unix))]
+        {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            "SIGINT"
         }
     }
-    token.trigger();
-    if signal().await.is_ok() {
+
+    /// Triggers `token` at the first signal and ends the process at the second, with exit code 130. Runs until then:
+    /// spawn it.
+    pub async fn trigger(mut self, token: Token) {
+        let signal = self.next().await;
+        tracing::info!(signal, "draining; a second signal exits at once");
+        token.trigger();
+        self.next().await;
         std::process::exit(130);
     }
 }

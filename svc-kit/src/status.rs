@@ -39,7 +39,7 @@ pub mod reason {
     pub const DRAINING: &str = "DRAINING";
     /// UNAVAILABLE: the process behind this one cannot be reached.
     pub const BACKEND_UNAVAILABLE: &str = "BACKEND_UNAVAILABLE";
-    /// DEADLINE_EXCEEDED: the caller's deadline or the server's `request_timeout` has passed.
+    /// `DEADLINE_EXCEEDED`: the caller's deadline or the server's `request_timeout` has passed.
     pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
     /// UNIMPLEMENTED: no such service is served here.
     pub const UNKNOWN_SERVICE: &str = "UNKNOWN_SERVICE";
@@ -70,7 +70,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a code, a reason (UPPER_SNAKE_CASE) and a message for humans.
+    /// A failure with a code, a reason (`UPPER_SNAKE_CASE`) and a message for humans.
     pub fn new(code: Code, reason: &str, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -173,7 +173,7 @@ impl From<Failure> for Status {
     }
 }
 
-/// INVALID_ARGUMENT with `BadRequest`: each violation names the field's path and what is wrong with it. The message
+/// `INVALID_ARGUMENT` with `BadRequest`: each violation names the field's path and what is wrong with it. The message
 /// repeats the first violation, for clients that print messages only.
 #[must_use]
 pub fn invalid_argument(reason: &str, violations: Vec<FieldViolation>) -> Status {
@@ -192,19 +192,19 @@ pub fn invalid_argument(reason: &str, violations: Vec<FieldViolation>) -> Status
         .into_status()
 }
 
-/// NOT_FOUND with `ResourceInfo`.
+/// `NOT_FOUND` with `ResourceInfo`.
 #[must_use]
 pub fn not_found(reason: &str, resource: &ResourceInfo) -> Status {
     about(Code::NotFound, reason, resource)
 }
 
-/// ALREADY_EXISTS with `ResourceInfo`: the id is taken by something else.
+/// `ALREADY_EXISTS` with `ResourceInfo`: the id is taken by something else.
 #[must_use]
 pub fn already_exists(reason: &str, resource: &ResourceInfo) -> Status {
     about(Code::AlreadyExists, reason, resource)
 }
 
-/// FAILED_PRECONDITION with `PreconditionFailure`: a wrong state or a missing capability.
+/// `FAILED_PRECONDITION` with `PreconditionFailure`: a wrong state or a missing capability.
 #[must_use]
 pub fn failed_precondition(reason: &str, violations: Vec<PreconditionViolation>) -> Status {
     let message = violations.first().map_or_else(
@@ -230,7 +230,7 @@ pub fn unavailable(reason: &str, message: impl Into<String>, retry_after: Durati
         .into_status()
 }
 
-/// RESOURCE_EXHAUSTED with `QuotaFailure`: a quota, or a budget too small to begin with.
+/// `RESOURCE_EXHAUSTED` with `QuotaFailure`: a quota, or a budget too small to begin with.
 #[must_use]
 pub fn resource_exhausted(reason: &str, violations: Vec<QuotaViolation>) -> Status {
     let message = violations.first().map_or_else(
@@ -248,7 +248,7 @@ pub fn unimplemented(reason: &str, message: impl Into<String>) -> Status {
     Failure::new(Code::Unimplemented, reason, message).into_status()
 }
 
-/// DEADLINE_EXCEEDED: the time for the call is over.
+/// `DEADLINE_EXCEEDED`: the time for the call is over.
 #[must_use]
 pub fn deadline_exceeded(message: impl Into<String>) -> Status {
     Failure::new(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, message).into_status()

@@ -1,6 +1,12 @@
 //! Telemetry against a stand-in collector: a span, a metric and a log record arrive, a trace crosses processes, and a
 //! collector that is gone does not keep anybody from ending. One test: a process has one subscriber.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a broken expectation is a failed test"
+)]
+
 #[path = "it/echo.rs"]
 mod echo;
 

@@ -159,12 +159,11 @@ fn one_line(text: &str) -> String {
 /// type of its key.
 fn parse_text(text: &str) -> Value {
     let trimmed = text.trim();
-    if trimmed.starts_with('[') || trimmed.starts_with('{') {
-        if let Ok(mut table) = toml::from_str::<toml::Table>(&format!("value = {trimmed}")) {
-            if let Some(value) = table.remove("value") {
-                return convert(value);
-            }
-        }
+    if trimmed.starts_with(['[', '{'])
+        && let Ok(mut table) = toml::from_str::<toml::Table>(&format!("value = {trimmed}"))
+        && let Some(value) = table.remove("value")
+    {
+        return convert(value);
     }
     Value::from(text.to_owned())
 }

@@ -85,7 +85,7 @@ impl<S> Admission<S> {
         async move {
             let (slot, open) = match bounds.admit().await {
                 Ok(admitted) => admitted,
-                Err(status) => return Ok(refuse(*status)),
+                Err(status) => return Ok(refuse(status)),
             };
             let response = inner.call(request).await?;
             drop(slot);
@@ -97,13 +97,13 @@ impl<S> Admission<S> {
 rpc_service!(Admission);
 
 impl Bounds {
-    async fn admit(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Box<Status>> {
+    async fn admit(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Status> {
         if self.draining.is_triggered() {
-            return Err(Box::new(status::unavailable(
+            return Err(status::unavailable(
                 reason::DRAINING,
                 "the server is shutting down",
                 RETRY_AFTER,
-            )));
+            ));
         }
         let open = Arc::clone(&self.open)
             .try_acquire_owned()
@@ -120,8 +120,8 @@ impl Bounds {
     }
 }
 
-fn overloaded(message: &str) -> Box<Status> {
-    Box::new(status::unavailable(reason::OVERLOADED, message, RETRY_AFTER))
+fn overloaded(message: &str) -> Status {
+    status::unavailable(reason::OVERLOADED, message, RETRY_AFTER)
 }
 
 /// A response body that counts as an open call until it is dropped.

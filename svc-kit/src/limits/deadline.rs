@@ -17,7 +17,7 @@ use super::{refuse, rpc_service, trailers};
 use crate::server::Call;
 use crate::status;
 
-/// Ends calls that take too long with DEADLINE_EXCEEDED.
+/// Ends calls that take too long with `DEADLINE_EXCEEDED`.
 ///
 /// The caller's deadline bounds the whole call, its streams included. The server's limit bounds the time until the
 /// response begins: a stream somebody watches may last.
@@ -95,7 +95,7 @@ impl<S> Deadline<S> {
 
 rpc_service!(Deadline);
 
-/// A response body that ends with DEADLINE_EXCEEDED when the time is over.
+/// A response body that ends with `DEADLINE_EXCEEDED` when the time is over.
 struct DeadlineBody {
     inner: Body,
     sleep: Pin<Box<Sleep>>,

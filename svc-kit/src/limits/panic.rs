@@ -97,14 +97,12 @@ impl http_body::Body for CatchPanicBody {
         }
         let inner = &mut self.inner;
         // After a panic the body is replaced below: nobody sees its broken state.
-        match catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))) {
-            Ok(polled) => polled,
-            Err(_) => {
-                self.over = true;
-                self.inner = Body::empty();
-                Poll::Ready(Some(Ok(trailers(&internal(&self.request_id)))))
-            }
+        if let Ok(polled) = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx))) {
+            return polled;
         }
+        self.over = true;
+        self.inner = Body::empty();
+        Poll::Ready(Some(Ok(trailers(&internal(&self.request_id)))))
     }
 
     fn is_end_stream(&self) -> bool {

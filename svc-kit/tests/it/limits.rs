@@ -29,8 +29,10 @@ fn reason_of(status: &tonic::Status) -> String {
 
 #[tokio::test]
 async fn the_shorter_of_both_timeouts_counts_and_the_handler_is_dropped() {
-    let mut config = ServerConfig::default();
-    config.request_timeout = HumanDuration::from_millis(100);
+    let config = ServerConfig {
+        request_timeout: HumanDuration::from_millis(100),
+        ..ServerConfig::default()
+    };
     let echo = Echo::default();
     let cancelled = echo.cancelled.clone();
     let server = Running::start(&config, |_| App::new().service(echo)).await;
@@ -57,8 +59,10 @@ async fn the_shorter_of_both_timeouts_counts_and_the_handler_is_dropped() {
 
 #[tokio::test]
 async fn a_stream_outlives_the_servers_limit_but_not_the_callers() {
-    let mut config = ServerConfig::default();
-    config.request_timeout = HumanDuration::from_millis(50);
+    let config = ServerConfig {
+        request_timeout: HumanDuration::from_millis(50),
+        ..ServerConfig::default()
+    };
     let server = Running::start(&config, |_| App::new().service(Echo::default())).await;
     let transport = server.transport();
     let mut stream = echo::watch(&transport, "Count", Request::new("15".into()))
@@ -136,8 +140,10 @@ async fn what_is_too_much_is_turned_away_and_health_is_not() {
 
 #[tokio::test]
 async fn open_streams_are_bounded_too() {
-    let mut config = ServerConfig::default();
-    config.open_calls_limit = 1;
+    let config = ServerConfig {
+        open_calls_limit: 1,
+        ..ServerConfig::default()
+    };
     let server = Running::start(&config, |_| App::new().service(Echo::default())).await;
     let transport = server.transport();
     let stream = echo::watch(&transport, "Hang", Request::new(Bytes::new()))

@@ -235,8 +235,10 @@ async fn a_server_drains_in_order() {
 
 #[tokio::test]
 async fn a_drain_is_bounded() {
-    let mut config = ServerConfig::default();
-    config.drain_timeout = svc_kit::config::HumanDuration::from_millis(200);
+    let config = ServerConfig {
+        drain_timeout: svc_kit::config::HumanDuration::from_millis(200),
+        ..ServerConfig::default()
+    };
     let server = Running::start(&config, |_| App::new().service(Echo::default())).await;
     let transport = server.transport();
     let mut stream = echo::watch(&transport, "Hang", Request::new(Bytes::new()))
