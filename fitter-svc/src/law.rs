@@ -360,6 +360,16 @@ fn is_scale(name: CoefficientName) -> bool {
     )
 }
 
+/// The value within the range of 64-bit floats: scales of extreme curves are kept as logarithms and may leave it.
+pub(crate) fn representable(name: CoefficientName, value: f64) -> f64 {
+    let value = value.min(f64::MAX);
+    if is_scale(name) {
+        value.max(f64::MIN_POSITIVE)
+    } else {
+        value
+    }
+}
+
 /// ln(e^a + e^b) without overflow; −∞ stands for 0.
 #[must_use]
 pub(crate) fn log_add_exp(a: f64, b: f64) -> f64 {

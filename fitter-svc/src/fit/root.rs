@@ -19,8 +19,12 @@ impl<F: Fn(f64) -> f64> CostFunction for Function<F> {
     }
 }
 
-/// A root of `function` between `low` and `high`; `None` when it has the same sign at both.
+/// A root of `function` between `low` and `high`; `None` unless its signs at the ends are opposite.
 pub(crate) fn find(function: impl Fn(f64) -> f64, low: f64, high: f64) -> Option<f64> {
+    let opposite = function(low) * function(high) < 0.0;
+    if !opposite {
+        return None;
+    }
     let solver = BrentRoot::new(low, high, TOLERANCE);
     let run = Executor::new(Function(function), solver)
         .configure(|s| s.max_iters(MAX_ITERATIONS))

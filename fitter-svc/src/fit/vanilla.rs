@@ -100,7 +100,9 @@ pub(crate) fn fit(x: &[f64], y: &[f64], weight: &[f64], objective: Objective, ne
             }
         }
     }
-    let solver = BrentOpt::new(best.log_outer - spacing, best.log_outer + spacing).set_tolerance(1e-8, BRENT_TOLERANCE);
+    let low = (best.log_outer - spacing).max(-LOG_OUTER_LIMIT);
+    let high = (best.log_outer + spacing).min(LOG_OUTER_LIMIT);
+    let solver = BrentOpt::new(low, high).set_tolerance(1e-8, BRENT_TOLERANCE);
     let run = Executor::new(&outer, solver)
         .configure(|state| state.max_iters(BRENT_ITERATIONS))
         .timer(false)

@@ -1,7 +1,7 @@
 //! Joint laws over the data size D and one more factor X: model size, pre-training data size or tuned parameters
 //! (Zhang et al., ICLR 2024, arXiv 2402.17193; the additive form is Hoffmann et al. 2022).
 
-use super::{Coefficient, CoefficientName, log_add_exp};
+use super::{Coefficient, CoefficientName, log_add_exp, representable};
 
 /// Which joint law to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
