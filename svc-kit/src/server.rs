@@ -200,6 +200,9 @@ impl Listener {
 fn transport(config: &ServerConfig) -> Result<Server, ServeError> {
     let mut server = Server::builder()
         .max_concurrent_streams(config.max_streams_per_connection)
+        // Calls that a client gives up before we have looked at them. The default of 20 closes the connection, with
+        // everybody on it, when a gateway's clients abandon their calls by the hundreds.
+        .http2_max_pending_accept_reset_streams(usize::try_from(config.max_streams_per_connection).ok())
         .http2_keepalive_interval(config.keepalive_interval.non_zero())
         .http2_keepalive_timeout(Some(config.keepalive_timeout.get()));
     if let (Some(cert), Some(key)) = (&config.tls.cert, &config.tls.key) {

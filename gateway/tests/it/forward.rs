@@ -209,6 +209,36 @@ async fn deadlines_and_cancellations_reach_the_backend() {
 }
 
 #[tokio::test]
+async fn calls_abandoned_by_the_hundreds_do_not_harm_their_neighbours() {
+    let backend = Running::echo(Echo::default()).await;
+    let gateway = gateway_to(&backend.url()).await;
+    let transport = gateway.transport();
+    // The neighbour shares both connections with the others.
+    let (ask, questions) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let questions = tokio_stream::wrappers::ReceiverStream::new(questions).boxed();
+    let mut answers = echo::chat(&transport, questions).await.expect("begins").into_inner();
+    for round in 0..5_u64 {
+        let calls: Vec<_> = (0..200)
+            .map(|_| tokio::spawn(call(&transport, "Sleep", "60000")))
+            .collect();
+        // Some have not left yet when they are given up, some are under way, some have arrived.
+        tokio::time::sleep(Duration::from_millis(3 * round)).await;
+        for call in &calls {
+            call.abort();
+        }
+        ask.send(Bytes::from(round.to_string())).await.expect("open");
+        assert_eq!(
+            answers.message().await.expect("unharmed"),
+            Some(Bytes::from(round.to_string()))
+        );
+    }
+    assert!(call(&transport, "Unary", "").await.is_ok());
+    drop(ask);
+    gateway.stop().await;
+    backend.stop().await;
+}
+
+#[tokio::test]
 async fn ids_and_traces_go_along_and_connection_headers_do_not() {
     let backend = Running::echo(Echo::default()).await;
     let gateway = gateway_to(&backend.url()).await;

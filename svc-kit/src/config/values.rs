@@ -245,7 +245,7 @@ mod tests {
             ("250ms", Duration::from_millis(250)),
             ("30s", Duration::from_secs(30)),
             ("1.5m", Duration::from_secs(90)),
-            ("2h", Duration::from_secs(7200)),
+            ("2h", Duration::from_hours(2)),
             ("0.1s", Duration::from_millis(100)),
             (" 5 s ", Duration::from_secs(5)),
             ("0", Duration::ZERO),
