@@ -1,0 +1,356 @@
+//! `finepick fit`.
+
+use std::collections::BTreeMap;
+
+use finepick_proto::fitter::v1 as fitter;
+use finepick_proto::types::v1::Prediction as Forecast;
+
+use super::{Input, Outcome, json, log_spaced, print, read_curves, write_plot};
+use crate::args::{FactorSignName, FitArgs, LawName, ObjectiveName, OutputFormat, UncertaintyName};
+use crate::backend::Backend;
+use crate::curves::CurveRow;
+use crate::error::CliError;
+use crate::output::{self, FitAnswer};
+use crate::plot::{self, ForecastPoint, PlotPoint, PlotScene, PlotSeries};
+use crate::request;
+use crate::table::{Align, Cell, Column, Style, Table};
+use crate::terminal::Terminal;
+use crate::text::{examples, interval, loss};
+
+/// Sizes at which a plot shows the law.
+const PLOTTED_SIZES: u32 = 60;
+
+/// Fits a law to every curve of a file, or a joint law to every group of curves.
+///
+/// # Errors
+/// What is wrong with the command line, the file or the call.
+pub async fn run(args: &FitArgs, backend: &mut Backend, terminal: &Terminal) -> Result<Outcome, CliError> {
+    let input = read_curves(&args.input.curves, &args.input.reading)?;
+    let answers = if is_joint(args.law) {
+        if args.plot.is_some() {
+            return Err(CliError::Usage(
+                "--plot shows laws of one curve each, not joint laws".to_owned(),
+            ));
+        }
+        joint(args, backend, &input).await?
+    } else {
+        let (answers, fits) = single(args, backend, &input).await?;
+        if let Some(path) = &args.plot {
+            write_plot(path, &plot::render_svg(&scene(args, &fits, &input)), terminal)?;
+        }
+        answers
+    };
+    print(&match args.format {
+        OutputFormat::Json => json(&answers)?,
+        OutputFormat::Csv => output::fit_csv(&answers),
+        OutputFormat::Table => table(&answers, terminal),
+    })?;
+    Ok(input.outcome())
+}
+
+fn is_joint(law: LawName) -> bool {
+    matches!(
+        law,
+        LawName::Multiplicative | LawName::Additive | LawName::RectifiedJoint | LawName::RectifiedJointCommon
+    )
+}
+
+fn law(name: LawName) -> fitter::Law {
+    match name {
+        LawName::Rectified => fitter::Law::Rectified,
+        LawName::PowerWithFloor => fitter::Law::PowerWithFloor,
+        LawName::Power => fitter::Law::Power,
+        LawName::Vanilla => fitter::Law::Vanilla,
+        LawName::Multiplicative => fitter::Law::Multiplicative,
+        LawName::Additive => fitter::Law::Additive,
+        LawName::RectifiedJoint => fitter::Law::RectifiedJoint,
+        LawName::RectifiedJointCommon => fitter::Law::RectifiedJointCommon,
+    }
+}
+
+fn objective(args: &FitArgs) -> Result<fitter::Objective, CliError> {
+    use fitter::objective::Kind;
+    let kind = match (args.objective, args.huber_width) {
+        (ObjectiveName::Huber, width) => Kind::Huber(fitter::HuberObjective { width }),
+        (ObjectiveName::LogRmse, None) => Kind::LogRmse(fitter::LogRmseObjective {}),
+        (ObjectiveName::LogRmse, Some(_)) => {
+            return Err(CliError::Usage("--huber-width needs --objective huber".to_owned()));
+        }
+    };
+    Ok(fitter::Objective { kind: Some(kind) })
+}
+
+async fn single(
+    args: &FitArgs,
+    backend: &mut Backend,
+    input: &Input,
+) -> Result<(Vec<FitAnswer>, Vec<fitter::CurveFit>), CliError> {
+    let mut predict_data_sizes = args.predict.clone();
+    if args.plot.is_some() {
+        predict_data_sizes.extend(plotted_sizes(args, &input.table.rows));
+    }
+    let method = match args.uncertainty {
+        UncertaintyName::None => fitter::UncertaintyMethod::None,
+        UncertaintyName::Covariance => fitter::UncertaintyMethod::Covariance,
+        UncertaintyName::Bootstrap => fitter::UncertaintyMethod::Bootstrap,
+    };
+    let request = fitter::BatchFitCurvesRequest {
+        curves: input.table.rows.iter().map(request::learning_curve).collect(),
+        options: Some(fitter::FitOptions {
+            law: law(args.law).into(),
+            objective: Some(objective(args)?),
+            data_size_max: args.max_size,
+            predict_data_sizes,
+            uncertainty: method.into(),
+            bootstrap_draws: args.draws,
+            return_draws: false,
+            interval_level: Some(args.level),
+            seed: Some(args.seed),
+        }),
+    };
+    let fits = backend.fitter.batch_fit_curves(request).await?.into_inner().fits;
+    let answers = fits.iter().map(|fit| output::fit_answer(fit, &args.predict)).collect();
+    Ok((answers, fits))
+}
+
+/// From the smallest measured size to the largest measured or predicted one.
+fn plotted_sizes(args: &FitArgs, rows: &[CurveRow]) -> Vec<i64> {
+    let sizes = rows
+        .iter()
+        .flat_map(|row| &row.observations)
+        .map(|point| point.data_size)
+        .filter(|size| *size > 0);
+    let sizes: Vec<i64> = sizes
+        .filter_map(|size| i64::try_from(size).ok())
+        .chain(args.predict.clone())
+        .collect();
+    match (sizes.iter().min(), sizes.iter().max()) {
+        (Some(smallest), Some(largest)) => log_spaced(*smallest, *largest, PLOTTED_SIZES),
+        _ => Vec::new(),
+    }
+}
+
+/// The value of the extra factor of a row.
+fn factor(row: &CurveRow, column: &str) -> Result<f64, CliError> {
+    let value = if matches!(column, "parameters" | "size") {
+        row.parameters.map(|count| count as f64)
+    } else {
+        row.attributes.get(column).and_then(|text| text.parse().ok())
+    };
+    match value {
+        Some(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err(CliError::Usage(format!(
+            "candidate {:?} has no positive number in column {column:?}, which --factor names",
+            row.candidate
+        ))),
+    }
+}
+
+fn group(row: &CurveRow, column: &str) -> String {
+    match column {
+        "none" => "all".to_owned(),
+        "family" => row.family.clone().unwrap_or_default(),
+        _ => row.attributes.get(column).cloned().unwrap_or_default(),
+    }
+}
+
+async fn joint(args: &FitArgs, backend: &mut Backend, input: &Input) -> Result<Vec<FitAnswer>, CliError> {
+    let mut groups: BTreeMap<String, Vec<&CurveRow>> = BTreeMap::new();
+    for row in &input.table.rows {
+        groups.entry(group(row, &args.group_by)).or_default().push(row);
+    }
+    let mut answers = Vec::new();
+    for (name, rows) in groups {
+        let mut curves = Vec::new();
+        let mut predict_points = Vec::new();
+        let mut labels = Vec::new();
+        for row in rows {
+            let factor = factor(row, &args.factor)?;
+            curves.push(fitter::FactorCurve {
+                curve: Some(request::learning_curve(row)),
+                factor,
+            });
+            for data_size in &args.predict {
+                predict_points.push(fitter::FactorPoint {
+                    factor,
+                    data_size: *data_size,
+                });
+                labels.push((row.candidate.clone(), *data_size));
+            }
+        }
+        let request = fitter::FitJointLawRequest {
+            group: name,
+            curves,
+            law: law(args.law).into(),
+            objective: Some(objective(args)?),
+            data_size_max: args.max_size,
+            predict_points,
+            factor_sign: match args.factor_sign {
+                None => fitter::FactorSign::Unspecified,
+                Some(FactorSignName::NonNegative) => fitter::FactorSign::NonNegative,
+                Some(FactorSignName::Any) => fitter::FactorSign::Any,
+            }
+            .into(),
+        };
+        let fit = backend
+            .fitter
+            .fit_joint_law(request)
+            .await?
+            .into_inner()
+            .fit
+            .unwrap_or_default();
+        answers.push(output::joint_answer(&fit, &labels));
+    }
+    Ok(answers)
+}
+
+/// The answers for people.
+fn table(answers: &[FitAnswer], terminal: &Terminal) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in answers.iter().flat_map(|answer| answer.coefficients.keys()) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let predicted = answers.iter().any(|answer| !answer.predictions.is_empty());
+    let mut columns = vec![
+        Column::new("candidate", Align::Left, 0),
+        Column::new("verdict", Align::Left, 1),
+    ];
+    columns.push(Column::new("rmsd(ln)", Align::Right, 2));
+    if predicted {
+        columns.push(Column::new("at", Align::Right, 0));
+        columns.push(Column::new("predicted", Align::Right, 0));
+        columns.push(Column::new("interval", Align::Left, 1));
+    }
+    columns.extend(names.iter().map(|name| Column::new(name, Align::Right, 3)));
+    columns.push(Column::new("warnings", Align::Left, 4));
+    let mut rows = Vec::new();
+    for answer in answers {
+        let style = if answer.verdict == "OK" {
+            Style::Plain
+        } else {
+            Style::Warning
+        };
+        for (index, prediction) in std::iter::once(None)
+            .chain(answer.predictions.iter().map(Some))
+            .enumerate()
+        {
+            // One line a prediction; the fit itself is told on the first of them.
+            if predicted && index == 0 && !answer.predictions.is_empty() {
+                continue;
+            }
+            let first = index <= usize::from(predicted && !answer.predictions.is_empty());
+            let only_first = |text: String| if first { text } else { String::new() };
+            let name = prediction.and_then(|p| p.candidate.as_ref()).filter(|_| !first);
+            let mut row = vec![
+                Cell::plain(name.map_or_else(|| only_first(answer.candidate.clone()), |name| format!("  {name}"))),
+                Cell::styled(only_first(answer.verdict.clone()), style),
+                Cell::plain(only_first(
+                    answer.rmsd_log.map_or("-".to_owned(), |value| format!("{value:.5}")),
+                )),
+            ];
+            if predicted {
+                row.push(Cell::plain(
+                    prediction.map_or("-".to_owned(), |p| examples(p.data_size)),
+                ));
+                row.push(Cell::styled(
+                    prediction.map_or("-".to_owned(), |p| loss(p.predicted_loss)),
+                    Style::Strong,
+                ));
+                row.push(Cell::plain(interval(prediction.and_then(|p| p.interval.as_ref()))));
+            }
+            for name in &names {
+                let value = answer.coefficients.get(*name).copied();
+                row.push(Cell::plain(only_first(value.map_or("-".to_owned(), loss))));
+            }
+            row.push(Cell::styled(only_first(answer.warnings.join(" ")), Style::Dim));
+            rows.push(row);
+        }
+    }
+    Table { columns, rows }.render(terminal.width, terminal.colour)
+}
+
+/// The picture of fits.
+fn scene(args: &FitArgs, fits: &[fitter::CurveFit], input: &Input) -> PlotScene {
+    let furthest = args.predict.iter().max().copied();
+    let predicted = |fit: &fitter::CurveFit| {
+        furthest
+            .and_then(|size| fit.predictions.iter().find(|p| p.data_size == size))
+            .map(|p| p.predicted_loss)
+    };
+    let mut order: Vec<usize> = (0..fits.len()).collect();
+    order.sort_by(|a, b| {
+        let value = |index: &usize| fits.get(*index).and_then(predicted).unwrap_or(f64::INFINITY);
+        value(a).total_cmp(&value(b))
+    });
+    let mut series: Vec<PlotSeries> = Vec::new();
+    for (index, (row, fit)) in input.table.rows.iter().zip(fits).enumerate() {
+        let place = order
+            .iter()
+            .position(|other| *other == index)
+            .and_then(|place| u32::try_from(place + 1).ok());
+        let used = |size: u64| args.max_size.is_none_or(|max| size <= max.unsigned_abs());
+        let measured: Vec<PlotPoint> = row
+            .observations
+            .iter()
+            .filter(|point| point.data_size > 0)
+            .map(|point| PlotPoint {
+                x: point.data_size as f64,
+                y: point.test_loss,
+                used: used(point.data_size),
+            })
+            .collect();
+        let last = measured
+            .iter()
+            .filter(|point| point.used)
+            .map(|point| point.x)
+            .fold(0.0, f64::max);
+        let mut forecasts: Vec<_> = fit.predictions.iter().collect();
+        forecasts.sort_by_key(|forecast| forecast.data_size);
+        forecasts.dedup_by_key(|forecast| forecast.data_size);
+        let (fitted, ahead): (Vec<&Forecast>, Vec<&Forecast>) =
+            forecasts.into_iter().partition(|p| (p.data_size as f64) < last);
+        series.push(PlotSeries {
+            name: row.candidate.clone(),
+            rank: place.filter(|_| furthest.is_some()),
+            highlight: fits.len() == 1 || (furthest.is_some() && place == Some(1)),
+            measured,
+            fitted: fitted.iter().map(|p| (p.data_size as f64, p.predicted_loss)).collect(),
+            forecast: ahead
+                .iter()
+                .map(|p| ForecastPoint {
+                    x: p.data_size as f64,
+                    y: p.predicted_loss,
+                    band: p.interval.map(|interval| (interval.lower, interval.upper)),
+                })
+                .collect(),
+            truth: None,
+            note: None,
+        });
+    }
+    let law = output::law_name(law(args.law));
+    PlotScene {
+        title: match fits {
+            [fit] => format!(
+                "{law} law fitted to {}",
+                if fit.candidate.is_empty() {
+                    "a curve"
+                } else {
+                    &fit.candidate
+                }
+            ),
+            _ => format!("{law} law fitted to {} curves", fits.len()),
+        },
+        subtitle: input.table.name.clone(),
+        x_label: "fine-tuning examples".to_owned(),
+        y_label: "held-out loss (nats per token)".to_owned(),
+        verticals: args
+            .max_size
+            .map(|size| (size as f64, format!("fitted up to {}", examples(size))))
+            .into_iter()
+            .chain(furthest.map(|size| (size as f64, format!("predicted at {}", examples(size)))))
+            .collect(),
+        series,
+    }
+}

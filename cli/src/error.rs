@@ -1,0 +1,127 @@
+//! What a command can fail with, and how the failure is told.
+
+use std::fmt::Write as _;
+
+use tonic::Status;
+use tonic_types::StatusExt as _;
+
+/// Exit status: a service failed, or an output could not be written.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit status: the command line, the configuration or a file is wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit status: rows of a file were left out.
+pub const EXIT_PARTIAL: u8 = 3;
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The command line contradicts itself or a value is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// A curve file cannot be used.
+    #[error(transparent)]
+    Curves(#[from] crate::curves::CurveFileError),
+    /// Rows of a file are bad and `--strict` was given; they were listed already.
+    #[error("{rows} bad row(s) in {file}, and --strict was given: nothing is answered")]
+    BadRows {
+        /// How many.
+        rows: usize,
+        /// Where.
+        file: String,
+    },
+    /// A call failed.
+    #[error("{}", describe(.0))]
+    Call(#[from] Box<Status>),
+    /// The suite cannot be reached, or the services cannot be set up.
+    #[error("{0}")]
+    Connection(String),
+    /// An output cannot be written.
+    #[error("cannot write {what}: {error}")]
+    Write {
+        /// The file or stream.
+        what: String,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+impl CliError {
+    /// The exit status to end with.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Curves(_) | Self::BadRows { .. } => EXIT_USAGE,
+            Self::Call(status) if status.code() == tonic::Code::InvalidArgument => EXIT_USAGE,
+            Self::Call(_) | Self::Connection(_) | Self::Write { .. } => EXIT_FAILED,
+        }
+    }
+}
+
+impl From<Status> for CliError {
+    fn from(status: Status) -> Self {
+        Self::Call(Box::new(status))
+    }
+}
+
+/// A status with its google.rpc details, for people.
+fn describe(status: &Status) -> String {
+    let mut text = if status.message().is_empty() {
+        status.code().description().to_owned()
+    } else {
+        status.message().to_owned()
+    };
+    let details = status.get_error_details();
+    if let Some(request) = details.bad_request() {
+        for violation in &request.field_violations {
+            let _ = write!(text, "\n  {}: {}", violation.field, violation.description);
+        }
+    }
+    if let Some(precondition) = details.precondition_failure() {
+        for violation in &precondition.violations {
+            let _ = write!(text, "\n  {}: {}", violation.subject, violation.description);
+        }
+    }
+    if let Some(quota) = details.quota_failure() {
+        for violation in &quota.violations {
+            let _ = write!(text, "\n  {}: {}", violation.subject, violation.description);
+        }
+    }
+    if let Some(info) = details.error_info() {
+        let _ = write!(text, " [{}]", info.reason);
+    }
+    if let Some(retry) = details.retry_info().and_then(|info| info.retry_delay) {
+        let _ = write!(text, " (try again in {:.1} s)", retry.as_secs_f64());
+    }
+    if let Some(request) = details.request_info() {
+        let _ = write!(text, " (request id {})", request.request_id);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+
+    #[test]
+    fn details_are_told() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("candidates[1].observations[0].test_loss", "must be positive");
+        details.set_error_info("INVALID_FIELD", "finepick.dev", std::collections::HashMap::new());
+        let status = Status::with_error_details(tonic::Code::InvalidArgument, "1 field is wrong", details);
+        let error = CliError::from(status);
+        assert_eq!(error.exit_status(), EXIT_USAGE);
+        assert_eq!(
+            error.to_string(),
+            "1 field is wrong\n  candidates[1].observations[0].test_loss: must be positive [INVALID_FIELD]"
+        );
+    }
+
+    #[test]
+    fn a_status_without_a_message_still_says_something() {
+        let error = CliError::from(Status::unavailable(""));
+        assert!(!error.to_string().is_empty());
+        assert_eq!(error.exit_status(), EXIT_FAILED);
+    }
+}

@@ -1,0 +1,180 @@
+//! Gateway, fitter and selector as processes of their own answer like one program, and outlive each other's restarts.
+
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::{Duration, Instant};
+
+use e2e::{Server, Suite, finepick, finepick_json, root};
+
+fn demo_curves() -> String {
+    root().join("demo/curves.csv").display().to_string()
+}
+
+/// Every command that asks services, with its answer as JSON.
+fn questions(curves: &str) -> Vec<Vec<&str>> {
+    let common = ["--curves", curves, "--full-size", "1024000", "--format", "json"];
+    let mut questions = Vec::new();
+    for policy in [
+        "ats",
+        "ats-corrected",
+        "rwl",
+        "local-trend",
+        "zero-shot",
+        "model-size",
+        "rectified-fit",
+        "vanilla-fit",
+    ] {
+        questions.push([&["rank", "--budget-ratio", "1/64", "--policy", policy], &common[..]].concat());
+    }
+    for policy in ["geometric", "halving", "halving-current", "ats"] {
+        questions.push(
+            [
+                &[
+                    "simulate",
+                    "--budget-ratio",
+                    "1/64",
+                    "--budget-fraction",
+                    "1/2",
+                    "--policy",
+                    policy,
+                ],
+                &common[..],
+            ]
+            .concat(),
+        );
+    }
+    questions.push(
+        [
+            &[
+                "benchmark",
+                "--policies",
+                "ats,rwl,geometric",
+                "--budget-ratios",
+                "1/8,1/64",
+            ],
+            &common[..],
+        ]
+        .concat(),
+    );
+    let fit = ["fit", "--curves", curves, "--predict", "1024000", "--format", "json"];
+    for law in [
+        "rectified",
+        "power-with-floor",
+        "power",
+        "vanilla",
+        "multiplicative",
+        "additive",
+        "rectified-joint",
+    ] {
+        questions.push([&fit[..], &["--law", law]].concat());
+    }
+    questions.push(
+        [
+            &fit[..],
+            &["--uncertainty", "bootstrap", "--draws", "50", "--objective", "huber"],
+        ]
+        .concat(),
+    );
+    questions
+}
+
+#[test]
+fn the_same_command_prints_the_same_answer_in_process_and_over_grpc() {
+    let suite = Suite::start();
+    let url = suite.gateway.url();
+    let curves = demo_curves();
+    for question in questions(&curves) {
+        let here = finepick(&question);
+        let there = finepick(&[&question[..], &["--endpoint", &url]].concat());
+        assert!(
+            here.status.success(),
+            "{question:?}: {}",
+            String::from_utf8_lossy(&here.stderr)
+        );
+        assert!(
+            there.status.success(),
+            "{question:?}: {}",
+            String::from_utf8_lossy(&there.stderr)
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&here.stdout),
+            String::from_utf8_lossy(&there.stdout),
+            "{question:?}"
+        );
+    }
+}
+
+#[test]
+fn a_killed_fitter_is_missed_only_until_it_is_back() {
+    let Suite {
+        gateway,
+        fitter,
+        selector,
+    } = Suite::start();
+    let (url, curves) = (gateway.url(), demo_curves());
+    let fit = ["fit", "--curves", &curves, "--format", "json", "--endpoint", &url];
+    let fitted_rank = [
+        "rank",
+        "--curves",
+        &curves,
+        "--budget-size",
+        "16000",
+        "--full-size",
+        "1024000",
+        "--policy",
+        "rectified-fit",
+        "--format",
+        "json",
+        "--endpoint",
+        &url,
+    ];
+    let before = (finepick_json(&fit), finepick_json(&fitted_rank));
+
+    let address = fitter.address().to_owned();
+    fitter.kill();
+    for question in [&fit[..], &fitted_rank[..]] {
+        let refused = finepick(question);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(
+            told.contains("BACKEND_UNAVAILABLE") && told.contains("try again in"),
+            "{told}"
+        );
+    }
+    // What needs no fitter goes on.
+    let ats = [
+        "rank",
+        "--curves",
+        &curves,
+        "--budget-size",
+        "16000",
+        "--full-size",
+        "1024000",
+        "--endpoint",
+        &url,
+    ];
+    assert!(finepick(&ats).status.success());
+
+    let fitter = Server::start_on("fitter-svc", &address, &[]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !finepick(&fit).status.success() {
+        assert!(
+            Instant::now() < deadline,
+            "the gateway does not find the restarted fitter"
+        );
+    }
+    assert_eq!((finepick_json(&fit), finepick_json(&fitted_rank)), before);
+    drop((gateway, fitter, selector));
+}
+
+#[test]
+fn each_process_drains_on_sigterm_and_ends_with_status_0() {
+    let Suite {
+        gateway,
+        fitter,
+        selector,
+    } = Suite::start();
+    for server in [gateway, selector, fitter] {
+        assert_eq!(server.terminate().code(), Some(0));
+    }
+}
