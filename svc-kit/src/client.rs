@@ -8,6 +8,13 @@ pub use self::transport::Transport;
 
 use crate::config::{ConfigError, EndpointConfig, read_file};
 
+/// Bytes one answer may be ahead of its reader: what a call that nobody reads may occupy here.
+const STREAM_WINDOW: u32 = 128 << 10;
+
+/// Bytes all answers of a connection may be ahead of their readers: room for 2048 calls that nobody reads. With the
+/// usual 5 MiB three of them stall everybody who shares the connection.
+const CONNECTION_WINDOW: u32 = 2048 * STREAM_WINDOW;
+
 /// A channel to this endpoint. It connects at the first call, and again whenever the connection is gone: a backend
 /// that was restarted works without any action.
 ///
@@ -20,7 +27,9 @@ pub fn channel(config: &EndpointConfig) -> Result<Channel, ConfigError> {
     let mut endpoint = Endpoint::from_shared(config.endpoint.clone())
         .map_err(|error| invalid(&error))?
         .connect_timeout(config.connect_timeout.get())
-        .tcp_nodelay(true);
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     if let Some(interval) = config.keepalive_interval.non_zero() {
         endpoint = endpoint
             .http2_keep_alive_interval(interval)

@@ -26,6 +26,13 @@ use crate::config::{ConfigError, ServerConfig, read_file};
 use crate::health::Reporter;
 use crate::shutdown::{Token, within};
 
+/// Bytes one request may be ahead of its handler.
+const STREAM_WINDOW: u32 = 128 << 10;
+
+/// Bytes all requests of a connection may be ahead of their handlers: room for 64 handlers that do not read, and the
+/// memory one connection can occupy.
+const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
+
 /// What a service gets to know when it is put together.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -200,6 +207,8 @@ impl Listener {
 fn transport(config: &ServerConfig) -> Result<Server, ServeError> {
     let mut server = Server::builder()
         .max_concurrent_streams(config.max_streams_per_connection)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         // Calls that a client gives up before we have looked at them. The default of 20 closes the connection, with
         // everybody on it, when a gateway's clients abandon their calls by the hundreds.
         .http2_max_pending_accept_reset_streams(usize::try_from(config.max_streams_per_connection).ok())

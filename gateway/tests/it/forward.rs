@@ -239,6 +239,27 @@ async fn calls_abandoned_by_the_hundreds_do_not_harm_their_neighbours() {
 }
 
 #[tokio::test]
+async fn clients_that_do_not_read_do_not_stall_their_neighbours() {
+    let backend = Running::echo(Echo::default()).await;
+    let gateway = gateway_to(&backend.url()).await;
+    let large = Bytes::from(vec![7_u8; 4 << 20]);
+    let mut unread = Vec::new();
+    for _ in 0..20 {
+        // Each on a connection of its own; behind the gateway they share one.
+        unread.push(
+            echo::watch(&gateway.transport(), "Unary", Request::new(large.clone()))
+                .await
+                .expect("begins"),
+        );
+    }
+    let small = tokio::time::timeout(Duration::from_secs(10), call(&gateway.transport(), "Unary", "small")).await;
+    assert_eq!(small.expect("in time").expect("an answer").get_ref().as_ref(), b"small");
+    drop(unread);
+    gateway.stop().await;
+    backend.stop().await;
+}
+
+#[tokio::test]
 async fn ids_and_traces_go_along_and_connection_headers_do_not() {
     let backend = Running::echo(Echo::default()).await;
     let gateway = gateway_to(&backend.url()).await;
