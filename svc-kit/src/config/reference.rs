@@ -29,7 +29,7 @@ struct Common {
 /// The reference of the common sections.
 ///
 /// # Errors
-/// As [`reference`].
+/// As [`reference()`].
 pub fn common_reference() -> Result<Block, String> {
     let keys = keys_of(&Common::default())?;
     let meanings: Vec<(String, &str)> = common_meanings();
