@@ -9,6 +9,8 @@
 //! - [`constraint`]: who may be chosen. [`metrics`]: how good a choice was.
 //! - [`ranking`], [`simulate`]: the two questions and their answers.
 //! - [`ports`]: what adapters provide.
+//!
+//! With the feature `server` (the default) come the configuration and the gRPC service.
 
 pub mod constraint;
 pub mod curve;
@@ -24,3 +26,8 @@ pub mod simulate;
 pub mod table;
 pub mod trend;
 pub mod win_share;
+
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod grpc;

@@ -17,26 +17,36 @@ pub struct Metrics {
     pub best_loss: f64,
     /// Highest true loss, nats.
     pub worst_loss: f64,
+    /// Name of the truly best candidate; of several, the first.
+    pub best_candidate: String,
+    /// Number of candidates compared.
+    pub candidates: usize,
 }
 
 impl Metrics {
-    /// Compares `chosen` (a position in `truths`) with the true losses of all live candidates, nats, > 0.
+    /// Compares `chosen` (a position in `truths`) with the names and true losses (nats, > 0) of all live candidates.
     /// `scores` are the values compared by Pearson correlation; `None` leaves it out.
     /// `None` where `truths` is empty or `chosen` is not a position in it.
     #[must_use]
-    pub fn compare(truths: &[f64], chosen: usize, scores: Option<&[f64]>) -> Option<Self> {
-        let chosen_loss = *truths.get(chosen)?;
-        let best_loss = truths.iter().copied().fold(f64::INFINITY, f64::min);
-        let worst_loss = truths.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    pub fn compare(truths: &[(&str, f64)], chosen: usize, scores: Option<&[f64]>) -> Option<Self> {
+        let (_, chosen_loss) = *truths.get(chosen)?;
+        let (best_candidate, best_loss) = truths
+            .iter()
+            .copied()
+            .reduce(|best, other| if other.1 < best.1 { other } else { best })?;
+        let losses: Vec<f64> = truths.iter().map(|(_, loss)| *loss).collect();
+        let worst_loss = losses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let regret = chosen_loss - best_loss;
         Some(Self {
-            pearson_correlation: scores.and_then(|values| pearson(values, truths)),
+            pearson_correlation: scores.and_then(|values| pearson(values, &losses)),
             relative_accuracy: relative_accuracy(worst_loss, best_loss, chosen_loss),
             regret,
             relative_regret: regret / best_loss,
             chosen_loss,
             best_loss,
             worst_loss,
+            best_candidate: best_candidate.to_owned(),
+            candidates: truths.len(),
         })
     }
 }
@@ -116,17 +126,18 @@ mod tests {
 
     #[test]
     fn the_definitions_of_the_paper() {
-        let truths = [2.0, 1.0, 1.5];
+        let truths = [("a", 2.0), ("b", 1.0), ("c", 1.5)];
         let metrics = Metrics::compare(&truths, 2, Some(&[4.0, 2.0, 3.0])).unwrap();
         assert!((metrics.pearson_correlation.unwrap() - 1.0).abs() < 1e-12);
         assert_eq!(metrics.relative_accuracy, Some(0.5));
         assert!((metrics.regret - 0.5).abs() < 1e-15 && (metrics.relative_regret - 0.5).abs() < 1e-15);
+        assert_eq!((metrics.best_candidate.as_str(), metrics.candidates), ("b", 3));
         assert!(Metrics::compare(&truths, 3, None).is_none());
     }
 
     #[test]
     fn degenerate_pools_have_no_accuracy_and_no_correlation() {
-        let metrics = Metrics::compare(&[1.7, 1.7, 1.7], 1, Some(&[1.0, 2.0, 3.0])).unwrap();
+        let metrics = Metrics::compare(&[("a", 1.7), ("b", 1.7), ("c", 1.7)], 1, Some(&[1.0, 2.0, 3.0])).unwrap();
         assert_eq!((metrics.relative_accuracy, metrics.pearson_correlation), (None, None));
         assert!(metrics.regret.abs() < 1e-15);
         assert_eq!(pearson(&[0.1, 0.1, 0.1], &[1.0, 2.0, 3.0]), None);

@@ -37,6 +37,12 @@ pub enum FitterError {
         /// For the log.
         detail: String,
     },
+    /// The caller's time is over.
+    #[error("the fitter did not answer in time: {detail}")]
+    TimedOut {
+        /// For the log.
+        detail: String,
+    },
     /// It refused or broke; trying again does not help.
     #[error("the fitter failed: {detail}")]
     Failed {

@@ -55,6 +55,16 @@ impl RankRequest {
         }
     }
 
+    /// How many further sizes a request with this policy may have; the fitter forecasts at 256, the full size included.
+    #[must_use]
+    pub const fn max_forecast_sizes(policy: &RankingPolicy) -> usize {
+        if policy.law().is_some() {
+            MAX_FORECAST_SIZES - 1
+        } else {
+            MAX_FORECAST_SIZES
+        }
+    }
+
     fn validate(&self) -> Result<(), RankError> {
         if self.full.is_zero() {
             return Err(RankError::FullSizeZero);
@@ -68,8 +78,9 @@ impl RankRequest {
         self.policy.validate()?;
         self.constraints.validate()?;
         InvalidParameter::unless_within("interval_level", self.level, 0.01, 0.999)?;
-        if self.forecast_data_sizes.len() > MAX_FORECAST_SIZES || self.forecast_data_sizes.iter().any(|s| s.is_zero()) {
-            let description = format!("at most {MAX_FORECAST_SIZES} sizes, each above 0");
+        let limit = Self::max_forecast_sizes(&self.policy);
+        if self.forecast_data_sizes.len() > limit || self.forecast_data_sizes.iter().any(|s| s.is_zero()) {
+            let description = format!("at most {limit} sizes, each above 0");
             return Err(InvalidParameter::new("forecast_data_sizes", description).into());
         }
         Ok(())
@@ -301,7 +312,10 @@ fn ensure_measured(pool: &Pool<'_>, request: &RankRequest) -> Result<(), RankErr
 }
 
 fn metrics(candidates: &[RankedCandidate], correlated: &[f64]) -> Option<Metrics> {
-    let truths: Vec<f64> = candidates.iter().map(|c| c.true_loss).collect::<Option<_>>()?;
+    let truths: Vec<(&str, f64)> = candidates
+        .iter()
+        .map(|c| Some((c.candidate.as_str(), c.true_loss?)))
+        .collect::<Option<_>>()?;
     Metrics::compare(&truths, 0, Some(correlated))
 }
 

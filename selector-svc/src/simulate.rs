@@ -6,7 +6,7 @@ use statrs::function::erf::erf_inv;
 
 use crate::constraint::Constraints;
 use crate::curve::{DataSize, Loss, Observation};
-use crate::diagnostics::{Warning, WarningCode};
+use crate::diagnostics::{Warning, WarningCode, curve_warnings, pooled_noise};
 use crate::error::{InvalidParameter, SimulateError};
 use crate::metrics::Metrics;
 use crate::policy::exhaustive::{Exhaustive, Profile};
@@ -194,6 +194,8 @@ pub struct SimulatedCandidate {
     pub data_sizes_trained: Vec<DataSize>,
     /// Index of the rung after which it was dropped; absent for the chosen one.
     pub dropped_at_rung: Option<usize>,
+    /// Remarks.
+    pub warnings: Vec<Warning>,
 }
 
 /// What choosing by history alone would have given.
@@ -297,11 +299,11 @@ impl<'a> Arena<'a> {
     }
 
     fn metrics(&self, full: DataSize, chosen: usize, scores: Option<&[f64]>) -> Option<Metrics> {
-        let truths: Vec<f64> = self
+        let truths: Vec<(&str, f64)> = self
             .live
             .iter()
-            .map(|c| c.true_loss(full).map(Loss::nats))
-            .collect::<Option<Vec<f64>>>()?;
+            .map(|c| Some((c.name(), c.true_loss(full)?.nats())))
+            .collect::<Option<_>>()?;
         Metrics::compare(&truths, chosen, scores)
     }
 }
@@ -506,6 +508,7 @@ impl Arena<'_> {
             .iter()
             .map(|f| f.as_ref().and_then(|_| shares.as_mut()?.next()))
             .collect();
+        let noise = pooled_noise(played.observed.curves());
         let quantile = std::f64::consts::SQRT_2 * erf_inv(request.level);
         final_order(&played.decisions)
             .into_iter()
@@ -532,6 +535,7 @@ impl Arena<'_> {
                         .map(Observation::data_size)
                         .collect(),
                     dropped_at_rung,
+                    warnings: curve_warnings(played.observed.curve(candidate), noise),
                 })
             })
             .collect()

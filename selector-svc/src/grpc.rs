@@ -1,0 +1,127 @@
+//! The gRPC face of the selector: requests in, domain calls on a bounded number of threads, answers and errors out.
+
+pub mod convert;
+mod fitter_client;
+
+use std::sync::Arc;
+
+use finepick_proto::selector::v1::selector_service_server::{SelectorService, SelectorServiceServer};
+use finepick_proto::selector::v1::{
+    RankCandidatesRequest, RankCandidatesResponse, SimulateSelectionRequest, SimulateSelectionResponse,
+};
+use svc_kit::BoxError;
+use svc_kit::client::Transport;
+use svc_kit::server::{App, Context};
+use svc_kit::status;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+
+pub use self::fitter_client::FitterClient;
+
+use crate::config::{Config, SelectorConfig};
+use crate::policy::fitted::FittedForecasts;
+use crate::ports::{FitRequest, Fitter};
+use crate::{ranking, simulate};
+
+/// `finepick.selector.v1.SelectorService`.
+#[derive(Clone)]
+pub struct Service {
+    fitter: Arc<dyn Fitter>,
+    max_candidates: usize,
+    /// Rankings and replays being computed: the work is pure CPU and must not crowd out the runtime.
+    slots: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service")
+            .field("max_candidates", &self.max_candidates)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// A service that asks this fitter.
+    #[must_use]
+    pub fn new(fitter: Arc<dyn Fitter>, config: &SelectorConfig) -> Self {
+        Self {
+            fitter,
+            max_candidates: config.max_candidates,
+            slots: Arc::new(Semaphore::new(config.slots())),
+        }
+    }
+
+    /// Runs CPU work on a blocking thread, once a slot is free. A caller who goes away while waiting frees its place;
+    /// work that has begun is finished.
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+        let slot = Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .map_err(|error| status::bug(&error))?;
+        let span = tracing::Span::current();
+        let task = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            span.in_scope(work)
+        });
+        task.await.map_err(|error| status::bug(&error))
+    }
+
+    async fn fitted(&self, request: Option<FitRequest>) -> Result<Option<FittedForecasts>, Status> {
+        let Some(request) = request else { return Ok(None) };
+        self.fitter
+            .forecast(request)
+            .await
+            .map(Some)
+            .map_err(|error| convert::fitter_status(&error))
+    }
+}
+
+#[tonic::async_trait]
+impl SelectorService for Service {
+    async fn rank_candidates(
+        &self,
+        request: Request<RankCandidatesRequest>,
+    ) -> Result<Response<RankCandidatesResponse>, Status> {
+        let (table, request) = convert::rank_request(request.into_inner(), self.max_candidates)?;
+        let to_fit = ranking::fit_request(&table, &request).map_err(|error| convert::rank_status(&error))?;
+        let fitted = self.fitted(to_fit).await?;
+        let ranking = self
+            .compute(move || ranking::rank(&table, &request, fitted.as_ref()))
+            .await?;
+        convert::rank_response(ranking.map_err(|error| convert::rank_status(&error))?).map(Response::new)
+    }
+
+    async fn simulate_selection(
+        &self,
+        request: Request<SimulateSelectionRequest>,
+    ) -> Result<Response<SimulateSelectionResponse>, Status> {
+        let (table, request) = convert::simulate_request(request.into_inner(), self.max_candidates)?;
+        let to_fit = simulate::fit_request(&table, &request).map_err(|error| convert::simulate_status(&error))?;
+        let fitted = self.fitted(to_fit).await?;
+        let found = self
+            .compute(move || simulate::simulate(&table, &request, fitted.as_ref()))
+            .await?;
+        let found = found.map_err(|error| convert::simulate_status(&error))?;
+        Ok(Response::new(convert::simulate_response(found)))
+    }
+}
+
+/// The selector with a fitter over any transport: another process, or a service in this one.
+pub fn app(fitter: Transport, config: &SelectorConfig, context: &Context) -> App {
+    let fitter = Arc::new(FitterClient::new(fitter, context.max_message_bytes));
+    let server = SelectorServiceServer::new(Service::new(fitter, config))
+        .max_decoding_message_size(context.max_message_bytes)
+        .max_encoding_message_size(context.max_message_bytes);
+    App::new()
+        .service(server)
+        .descriptor_set(finepick_proto::FILE_DESCRIPTOR_SET)
+}
+
+/// What the process serves.
+///
+/// # Errors
+/// The fitter's endpoint is no URL, or its certificates cannot be read.
+#[expect(clippy::unused_async, reason = "svc_kit::run awaits what it starts")]
+pub async fn assemble(config: Config, context: Context) -> Result<App, BoxError> {
+    Ok(app(Transport::remote(&config.fitter)?, &config.selector, &context))
+}
