@@ -1,5 +1,6 @@
 //! Speed of the rankings and replays on 30 candidates: published curves where present, else curves drawn from a law.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+#![allow(clippy::expect_used, reason = "a benchmark stops where its own data are wrong")]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -26,7 +27,7 @@ fn candidate(name: String, losses: impl Iterator<Item = (u64, f64)>) -> Candidat
     Candidate::new(name, Attributes::new(None, Some(1_000_000), BTreeMap::new()), curve).expect("a name")
 }
 
-/// Rectified laws L = B/(D_l + D^β) + E with coefficients spread over the pool and 1 % ripple.
+/// Rectified laws `L = B/(D_l + D^β) + E` with coefficients spread over the pool and 1 % ripple.
 fn synthetic() -> CandidateTable {
     let candidates = (0..30_u32).map(|k| {
         let spread = f64::from(k) / 30.0;

@@ -4,7 +4,7 @@
 //! # The memory estimate
 //! bytes = `bytes_per_parameter` · parameters + activations.
 //!
-//! - Full fine-tuning with AdamW: 16 bytes a parameter (f32 weights 4, gradients 4, two moments 8; mixed precision with f32
+//! - Full fine-tuning with `AdamW`: 16 bytes a parameter (f32 weights 4, gradients 4, two moments 8; mixed precision with f32
 //!   master weights comes to the same 2 + 2 + 12).
 //! - LoRA and prompt tuning: 4 bytes a parameter (frozen f32 weights; adapters and their optimizer state are about 1 % of
 //!   them). Frozen weights of 16 bits would take 2, of 4 bits ½: say so with `bytes_per_parameter`.

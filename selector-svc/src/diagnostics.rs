@@ -224,7 +224,7 @@ mod tests {
             .map(|k| {
                 curve(
                     &(0..10)
-                        .map(|i| 2.0 - 0.1 * f64::from(i) + noisy[(i as usize * 3 + k) % 10])
+                        .map(|i| 2.0 - 0.1 * i as f64 + noisy[(i * 3 + k) % 10])
                         .collect::<Vec<_>>(),
                 )
             })

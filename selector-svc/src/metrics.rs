@@ -86,7 +86,7 @@ fn mean_ranks(values: &[f64]) -> Vec<f64> {
         .iter()
         .map(|v| {
             let below = values.iter().filter(|w| *w < v).count() as f64;
-            let equal = values.iter().filter(|w| *w == v).count() as f64;
+            let equal = values.iter().filter(|w| w.total_cmp(v).is_eq()).count() as f64;
             below + f64::midpoint(equal, 1.0)
         })
         .collect()

@@ -376,17 +376,17 @@ pub fn simulate(
             let mut policy = Geometric::new(count, rungs, arena.budget, parameters.clone(), history)?;
             let played = play(&mut policy, &arena)?;
             let report = policy.history_report().cloned();
-            arena.answer(request, &policy, played, report.as_ref())
+            arena.answer(request, &policy, &played, report.as_ref())
         }
         SelectionPolicy::Halving(parameters) => {
             let mut policy = Halving::new(count, rungs, arena.budget, *parameters);
             let played = play(&mut policy, &arena)?;
-            arena.answer(request, &policy, played, None)
+            arena.answer(request, &policy, &played, None)
         }
         SelectionPolicy::Flat(ranking) => {
             let mut policy = Exhaustive::new(ranking.build(fitted), arena.profiles(), &rungs, arena.budget)?;
             let played = play(&mut policy, &arena)?;
-            arena.answer(request, &policy, played, None)
+            arena.answer(request, &policy, &played, None)
         }
     }
 }
@@ -436,7 +436,7 @@ impl Arena<'_> {
         self,
         request: &SimulateRequest,
         policy: &dyn AdaptivePolicy,
-        played: Played,
+        played: &Played,
         history: Option<&HistoryReport>,
     ) -> Result<Simulation, SimulateError> {
         let leader = played.decisions.last().and_then(|(decision, _)| decision.leader());
@@ -472,7 +472,7 @@ impl Arena<'_> {
                 .iter()
                 .map(|(decision, spent)| self.rung(decision, *spent))
                 .collect(),
-            candidates: self.simulated(request, &played, &forecasts),
+            candidates: self.simulated(request, played, &forecasts),
             excluded: self.excluded,
             history_alone,
             warnings,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use thiserror::Error;
 
-use crate::curve::{DataSize, LearningCurve, Loss};
+use crate::curve::{DataSize, LearningCurve, Loss, Observation};
 
 /// Most candidates of one table.
 pub const MAX_CANDIDATES: usize = 10_000;
@@ -181,7 +181,7 @@ impl CandidateTable {
         self.candidates
             .iter()
             .filter_map(|c| c.curve().observations().last())
-            .map(|p| p.data_size())
+            .map(Observation::data_size)
             .max()
     }
 }

@@ -28,7 +28,7 @@ const MAX_NODES: usize = 512;
 /// Shares in the order of the forecasts; they sum to 1 (to about 1e-6).
 ///
 /// `draws` > 0: seeded simulation (`ChaCha8`, one stream). `draws` = 0: the limit of infinitely many draws by the
-/// trapezoidal rule, ∫ `φ_i(x)·Π_{j≠i}` P(X_j > x) dx, which needs no seed and about 10 µs for 30 candidates.
+/// trapezoidal rule, `∫ φ_i(x)·Π_{j≠i} P(X_j > x) dx`, which needs no seed and about 10 µs for 30 candidates.
 #[must_use]
 pub fn win_shares(forecasts: &[Normal], draws: u32, seed: u64) -> Vec<f64> {
     let mut shares = vec![0.0; forecasts.len()];

@@ -1,4 +1,5 @@
 //! The service as clients see it: answers, refusals with details, and a fitter that is there, slow in the head, or gone.
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop a test as its own lines do")]
 
 use std::sync::Arc;
 
@@ -176,14 +177,17 @@ async fn refusals_carry_the_details_of_the_contract() {
     assert!(status.message().contains("flat"), "{}", status.message());
 }
 
-fn rectified() -> Option<wire::ranking_policy::Kind> {
-    Some(wire::ranking_policy::Kind::RectifiedFit(wire::LawFitPolicy::default()))
+fn rectified() -> wire::ranking_policy::Kind {
+    wire::ranking_policy::Kind::RectifiedFit(wire::LawFitPolicy::default())
 }
 
 #[tokio::test]
 async fn without_a_fitter_only_the_policies_that_need_one_are_unavailable() {
     let mut client = client(nobody());
-    let status = client.rank_candidates(rank_request(rectified())).await.unwrap_err();
+    let status = client
+        .rank_candidates(rank_request(Some(rectified())))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let details = status.get_error_details();
     assert_eq!(details.error_info().unwrap().reason, "BACKEND_UNAVAILABLE");
@@ -299,7 +303,7 @@ impl FitterService for FakeFitter {
 async fn fitted_laws_come_from_the_fitter() {
     let fitter = local(App::new().service(FitterServiceServer::from_arc(Arc::new(FakeFitter))));
     let mut client = client(fitter);
-    let mut message = rank_request(rectified());
+    let mut message = rank_request(Some(rectified()));
     message.forecast_data_sizes = vec![3200];
     let answer = client.rank_candidates(message).await.unwrap().into_inner();
     let names: Vec<&str> = answer.candidates.iter().map(|c| c.candidate_id.as_str()).collect();
@@ -316,7 +320,9 @@ async fn fitted_laws_come_from_the_fitter() {
     assert!(answer.excluded[0].detail.contains("TOO_FEW_POINTS"));
 
     let flat = wire::FlatPolicy {
-        ranking: Some(wire::RankingPolicy { kind: rectified() }),
+        ranking: Some(wire::RankingPolicy {
+            kind: Some(rectified()),
+        }),
     };
     let message = wire::SimulateSelectionRequest {
         candidates: pool(8),

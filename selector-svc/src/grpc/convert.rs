@@ -46,7 +46,7 @@ impl Violations {
         }
     }
 
-    /// INVALID_ARGUMENT if anything was found.
+    /// `INVALID_ARGUMENT` if anything was found.
     fn finish(self) -> Result<(), Status> {
         if self.found.is_empty() {
             return Ok(());

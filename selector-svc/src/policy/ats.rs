@@ -248,8 +248,8 @@ mod tests {
     fn an_exact_line_accepts_what_lies_on_it_and_stops_at_the_rest() {
         assert_eq!(judge(0.0, 0.0, 5.0, Variant::Published), (Some(0.0), true));
         assert_eq!(judge(1e-3, 0.0, 5.0, Variant::Published), (None, false));
-        assert_eq!(judge(1e-12, 0.0, 5.0, Variant::Corrected).1, true);
-        assert_eq!(judge(1e-3, 0.0, 5.0, Variant::Corrected).1, false);
+        assert!(judge(1e-12, 0.0, 5.0, Variant::Corrected).1);
+        assert!(!judge(1e-3, 0.0, 5.0, Variant::Corrected).1);
         // All losses equal: σ = 0 and every residual 0.
         let fit = run(&[1.0; 6], Variant::Published);
         assert_eq!((fit.stop.reason, fit.first_fitted), (StopReason::AllAccepted, 1));

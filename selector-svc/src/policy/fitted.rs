@@ -16,7 +16,7 @@ use crate::policy::{
 /// Which law the fitter is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Law {
-    /// L(D) = B/(D_l + D^β) + E.
+    /// `L(D) = B/(D_l + D^β) + E`.
     Rectified,
     /// L(D) = (1/(B·D^β) + E)^α.
     Vanilla,

@@ -1,15 +1,15 @@
 //! Geometric: halving on the forecast of a local linear trend that skips sizes, so that most of the budget goes to few
 //! large runs. The best policy known for this problem.
 //!
-//! Rungs s_0 < … < s_N = D of ratio 2, K candidates, a budget in examples.
-//! 1. Keep list: k_0 = K, k_r = max(2, ⌈`k_{r−1}`/4⌉) until 2.
-//! 2. n = the largest rung ≥ 2 whose plan K·(s_n + `s_{n−2}` + `s_{n−4}`, those that exist) + Σ k_r·`s_{min(n+2r, N)}` fits.
-//!    If none does: sizes {s_0, s_n} with n the larger of (2, 1) that costs at most .6 of the budget, else n = 1.
-//! 3. Fill: the largest c in {3.00, 2.95, …, 1.05} for which the plan with ⌊c·k_r⌋ (at most K) still fits.
+//! Rungs `s[0] < … < s[N]` = D of ratio 2, K candidates, a budget in examples.
+//! 1. Keep list: `k[0]` = K, `k[r] = max(2, ⌈k[r−1]/4⌉)` until 2.
+//! 2. n = the largest rung ≥ 2 whose plan `K·(s[n] + s[n−2] + s[n−4]) + Σ k[r]·s[min(n+2r, N)]` fits (the sizes that exist).
+//!    If none does: sizes `s[0]` and `s[n]`, n the larger of (2, 1) that costs at most .6 of the budget, else n = 1.
+//! 3. Fill: the largest c in {3.00, 2.95, …, 1.05} for which the plan with `⌊c·k[r]⌋` (at most K) still fits.
 //! 4. Train all at the initial sizes; μ = the mean slope per doubling.
 //! 5. Forecast: the trend of [`crate::trend`] started with slope μ; at D the observed loss.
-//! 6. Keep the best k_r, train them two rungs on, dropping the worst while the bill does not fit; if fewer than two fit, try
-//!    one rung on; if still fewer, stop. Rescore, repeat. The answer is the best of the last kept. The budget is never
+//! 6. Keep the best `k[r]`, train them two rungs on, dropping the worst while the bill does not fit; if fewer than two fit,
+//!    try one rung on; if still fewer, stop. Rescore, repeat. The answer is the best of the last kept. The budget is never
 //!    exceeded: where not even the smallest plan fits, [`Geometric::new`] refuses.
 
 mod history;

@@ -1,6 +1,6 @@
 //! Successive halving, on the loss extrapolated to the full size or on the current loss.
 //!
-//! Rungs s_1 < s_2 < … < s_N = D. The start rung n0 is the largest whose plan K·C(n0) + Σ ⌈K/ηⁱ⌉·s_{n0+i} fits the
+//! Rungs `s[1] < s[2] < … < s[N]` = D. The start rung n0 is the largest whose plan `K·C(n0) + Σ ⌈K/ηⁱ⌉·s[n0+i]` fits the
 //! budget, C(n) being the sum of the rungs up to n; but at least [`MIN_START_RUNGS`] rungs. All candidates are trained on rungs 1…n0;
 //! then ⌈live/η⌉ are kept and trained at the next rung, until one is left, the full size is reached, or the next rung does
 //! not fit. Where even the smallest start does not fit, the rule spends more than its budget: the caller is warned.
@@ -183,7 +183,7 @@ fn start_cost(candidates: usize, rungs: &[DataSize], start: usize) -> u64 {
     ladder_cost(rungs.get(..=start).unwrap_or(rungs)).saturating_mul(candidates as u64)
 }
 
-/// K·C(n0) + Σ ⌈K/ηⁱ⌉·s_{n0+i}, until one is left or the ladder ends.
+/// `K·C(n0) + Σ ⌈K/ηⁱ⌉·s[n0+i]`, until one is left or the ladder ends.
 fn plan_cost(candidates: usize, rungs: &[DataSize], start: usize, parameters: &HalvingParameters) -> u64 {
     let mut cost = start_cost(candidates, rungs, start);
     let mut live = candidates;

@@ -1,8 +1,8 @@
 //! RWL: recency-weighted log-linear extrapolation with a pooled slope cap.
 //!
-//! y = ln loss of the last m = min(n, window) sizes, age in doublings a = log₂(D_last / D), weights e^(−a/τ); weighted
+//! y = ln loss of the last m = min(n, window) sizes, age in doublings `a = log₂(D_last / D)`, weights e^(−a/τ); weighted
 //! least squares gives the level at `D_last` and the slope b per doubling. Pool step: q = a low quantile of the slopes of
-//! the live candidates, b ← max(b, q). Score = exp(level + b·log₂(D / D_last)).
+//! the live candidates, b ← max(b, q). Score = `exp(level + b·log₂(D / D_last))`.
 
 use crate::curve::Observation;
 use crate::error::InvalidParameter;

@@ -74,3 +74,36 @@ fn intervals_of_the_geometric_survivors_hold() {
     println!("geometric, candidates of the second round: {share:.3} of {all}");
     assert!((0.80..=1.0).contains(&share), "{share}");
 }
+
+/// The table of `docs/adr/0003`: means over the budgets of (`PearCorr`, `RelAcc`, relative regret).
+#[test]
+fn the_policies_choose_as_well_as_documented() {
+    let documented = [
+        ("flan", "ats", [0.627, 0.921, 0.0237]),
+        ("flan", "ats_corrected", [0.620, 0.921, 0.0237]),
+        ("flan", "rwl", [0.662, 0.940, 0.0181]),
+        ("flan", "local_trend", [0.680, 0.922, 0.0236]),
+        ("flan", "sub_tuning", [0.335, 0.788, 0.0639]),
+        ("wmt19", "ats", [0.846, 0.992, 0.0225]),
+        ("wmt19", "ats_corrected", [0.836, 0.992, 0.0225]),
+        ("wmt19", "rwl", [0.874, 0.992, 0.0205]),
+        ("wmt19", "local_trend", [0.867, 0.992, 0.0225]),
+        ("wmt19", "sub_tuning", [0.644, 0.991, 0.0245]),
+    ];
+    for (set, policy, expected) in documented {
+        let Some(table) = table(set) else { return };
+        let mut means = [0.0; 3];
+        for gamma_inverse in GAMMA_INVERSES {
+            let policy = RankingPolicy::from_name(policy).unwrap();
+            let request = RankRequest::new(size(FULL / gamma_inverse), size(FULL), policy);
+            let metrics = rank(&table, &request, None).unwrap().metrics.unwrap();
+            let (correlation, accuracy) = (metrics.pearson_correlation.unwrap(), metrics.relative_accuracy.unwrap());
+            for (mean, value) in means.iter_mut().zip([correlation, accuracy, metrics.relative_regret]) {
+                *mean += value / GAMMA_INVERSES.len() as f64;
+            }
+        }
+        for (mean, (expected, tolerance)) in means.iter().zip(expected.iter().zip([6e-4, 6e-4, 6e-5])) {
+            assert!((mean - expected).abs() < tolerance, "{set} {policy}: {means:?}");
+        }
+    }
+}

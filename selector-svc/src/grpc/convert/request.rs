@@ -24,7 +24,7 @@ const MAX_RULES: usize = 1_000;
 /// A question for [`crate::ranking::rank`].
 ///
 /// # Errors
-/// INVALID_ARGUMENT with every wrong field.
+/// `INVALID_ARGUMENT` with every wrong field.
 pub fn rank_request(
     message: wire::RankCandidatesRequest,
     max_candidates: usize,
@@ -65,7 +65,7 @@ pub fn rank_request(
 /// A question for [`crate::simulate::simulate`].
 ///
 /// # Errors
-/// INVALID_ARGUMENT with every wrong field.
+/// `INVALID_ARGUMENT` with every wrong field.
 pub fn simulate_request(
     message: wire::SimulateSelectionRequest,
     max_candidates: usize,

@@ -17,7 +17,7 @@ use crate::simulate::{HistoryAlone, Rung, SimulatedCandidate, Simulation};
 /// The answer of `RankCandidates`.
 ///
 /// # Errors
-/// FAILED_PRECONDITION where no candidate is left; each violation says of one of them why.
+/// `FAILED_PRECONDITION` where no candidate is left; each violation says of one of them why.
 pub fn rank_response(ranking: Ranking) -> Result<wire::RankCandidatesResponse, Status> {
     if ranking.candidates.is_empty() {
         let violation = |e: ExcludedCandidate| {

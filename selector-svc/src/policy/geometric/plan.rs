@@ -50,7 +50,7 @@ impl GeometricPlan {
         Ok(plan)
     }
 
-    /// {s_0, s_n}, n the larger of (2, 1) that leaves enough for later rounds, else 1; {s_0} on a ladder of one rung.
+    /// Rungs 0 and n, n the larger of (2, 1) that leaves enough for later rounds, else 1; rung 0 on a ladder of one.
     fn fallback(&self, candidates: usize, budget: u64) -> Vec<usize> {
         let last = self.last_rung();
         if last == 0 {
@@ -65,7 +65,7 @@ impl GeometricPlan {
         ladder_cost(&self.initial_sizes()).saturating_mul(candidates as u64)
     }
 
-    /// K·(initial sizes) + Σ ⌊c·k_r⌋·`s_{min(n+2r, N)}`, ended by the full size.
+    /// `K·(initial sizes) + Σ ⌊c·k[r]⌋·s[min(n+2r, N)]`, ended by the full size.
     fn price(&self, candidates: usize, fill: f64) -> u64 {
         let mut cost = self.first_stage(candidates);
         let mut rung = self.start();
@@ -132,7 +132,7 @@ impl GeometricPlan {
     }
 }
 
-/// s_n, `s_{n−2}`, `s_{n−4}`, those that exist; ascending.
+/// `s[n]`, `s[n−2]`, `s[n−4]`, those that exist; ascending.
 fn geometric_sizes(n: usize) -> Vec<usize> {
     [2 * STRIDE, STRIDE, 0]
         .into_iter()
@@ -140,7 +140,7 @@ fn geometric_sizes(n: usize) -> Vec<usize> {
         .collect()
 }
 
-/// k_0 = K, k_r = max(2, ⌈`k_{r−1}`/divisor⌉) until 2; where that does not shrink, `k_{r−1}` − 1. Without k_0.
+/// `k[0] = K`, `k[r] = max(2, ⌈k[r−1]/divisor⌉)` until 2; where that does not shrink, `k[r−1] − 1`. Without `k[0]`.
 fn keep_list(candidates: usize, divisor: f64) -> Vec<usize> {
     let mut keep = Vec::new();
     let mut live = candidates;
