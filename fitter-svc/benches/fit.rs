@@ -3,10 +3,18 @@
 //! `rectified/…/truncations` fits all 30 models at 5…11 and 14 points per iteration (240 fits): divide by 240. The median of
 //! single fits is printed first.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark; criterion's macros generate undocumented items")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark; criterion's macros generate undocumented items"
+)]
 
 #[path = "../tests/support/data.rs"]
-#[expect(dead_code, clippy::print_stderr, reason = "shared with the tests, which use more of it")]
+#[expect(
+    dead_code,
+    clippy::print_stderr,
+    reason = "shared with the tests, which use more of it"
+)]
 mod data;
 
 use std::hint::black_box;
@@ -34,11 +42,18 @@ fn curves() -> Vec<LearningCurve> {
 
 fn truncations(curves: &[LearningCurve]) -> Vec<LearningCurve> {
     let cut = |curve: &LearningCurve, n: usize| curve.truncated(curve.fit_points(None).get(n - 1)?.data_size);
-    curves.iter().flat_map(|c| [5, 6, 7, 8, 9, 10, 11, 14].into_iter().filter_map(move |n| cut(c, n))).collect()
+    curves
+        .iter()
+        .flat_map(|c| [5, 6, 7, 8, 9, 10, 11, 14].into_iter().filter_map(move |n| cut(c, n)))
+        .collect()
 }
 
 fn options(law: LawKind, objective: Objective) -> FitOptions {
-    FitOptions { law, objective, ..FitOptions::default() }
+    FitOptions {
+        law,
+        objective,
+        ..FitOptions::default()
+    }
 }
 
 fn median_microseconds(curves: &[LearningCurve], options: &FitOptions) -> f64 {
@@ -61,12 +76,18 @@ fn single_fits(criterion: &mut Criterion) {
     let cases = [
         ("rectified/log-rmse", options(LawKind::Rectified, Objective::LogRmse)),
         ("rectified/huber", options(LawKind::Rectified, Objective::huber())),
-        ("power-with-floor/log-rmse", options(LawKind::PowerWithFloor, Objective::LogRmse)),
+        (
+            "power-with-floor/log-rmse",
+            options(LawKind::PowerWithFloor, Objective::LogRmse),
+        ),
         ("power/log-rmse", options(LawKind::Power, Objective::LogRmse)),
         ("vanilla/log-rmse", options(LawKind::Vanilla, Objective::LogRmse)),
     ];
     for (name, options) in cases {
-        println!("{name}: median of a fit with its report {:.1} us", median_microseconds(&cut, &options));
+        println!(
+            "{name}: median of a fit with its report {:.1} us",
+            median_microseconds(&cut, &options)
+        );
         let mut fitter = Fitter::default();
         criterion.bench_function(&format!("{name}/truncations"), |bencher| {
             bencher.iter(|| cut.iter().map(|c| fitter.fit(c, &options).iterations).sum::<u32>());
@@ -84,9 +105,16 @@ fn groups(criterion: &mut Criterion) {
         bencher.iter(|| bootstrap(&mut fitter, curve, &options, &report, 1000, 1));
     });
     let many: Vec<_> = curves.iter().cycle().take(1000).cloned().collect();
-    criterion.bench_function("batch/1000-curves", |bencher| bencher.iter(|| fit_batch(&many, &options)));
+    criterion.bench_function("batch/1000-curves", |bencher| {
+        bencher.iter(|| fit_batch(&many, &options))
+    });
     let members = curves.iter().take(4).enumerate();
-    let panel = members.map(|(i, c)| JointCurve { curve: c.clone(), factor: 1e8 * 3_f64.powi(i as i32) }).collect();
+    let panel = members
+        .map(|(i, c)| JointCurve {
+            curve: c.clone(),
+            factor: 1e8 * 3_f64.powi(i as i32),
+        })
+        .collect();
     let panel = JointPanel::new(panel).unwrap();
     criterion.bench_function("joint/rectified/4-curves", |bencher| {
         bencher.iter(|| fit_joint(&panel, &JointOptions::default()));

@@ -21,7 +21,8 @@ use rayon::prelude::*;
 pub use joint::{FactorSign, JointCurve, JointFitReport, JointOptions, JointPanel, fit_joint};
 
 pub use report::{
-    Covariance, FLOOR_SHARE, FitReport, JUMP_SDS, MIN_QUOTABLE_POINTS, RISE_SHARE, Termination, Verdict, Warning,
+    Covariance, FLOOR_SHARE, FitReport, JUMP_SDS, LONG_REACH, MIN_QUOTABLE_POINTS, RISE_SHARE, Termination, Verdict,
+    Warning,
 };
 
 use crate::curve::{DataSize, LearningCurve, Observation};

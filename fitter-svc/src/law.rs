@@ -346,7 +346,10 @@ impl Law {
         names
             .iter()
             .zip(values)
-            .map(|(&name, value)| Coefficient { name, value })
+            .map(|(&name, value)| Coefficient {
+                name,
+                value: representable(name, value),
+            })
             .collect()
     }
 }

@@ -7,19 +7,26 @@
 //! | [`objective`] | what fits minimise |
 //! | [`fit`] | the global search and its report; joint laws; batches |
 //! | [`uncertainty`] | bootstrap, delta method, intervals |
+//! | [`forecast`] | a fit with its predictions, for one curve or a batch |
 //! | [`phase`] | which phase a curve is in |
 //! | [`compare`] | several laws on one curve |
 //! | [`crossover`] | where two curves cross |
 //! | [`suggest`] | which size to measure next |
 //! | [`error`] | what a caller can get wrong |
 //!
-//! All of this is pure: no clock, no threads but rayon's in [`fit::fit_batch`], no transport, randomness by seed only.
+//! All of this is pure: no clock, no threads but rayon's in batches, no transport, randomness by seed only. The
+//! adapters `grpc` and `config` come with the feature `server`.
 
 pub mod compare;
+#[cfg(feature = "server")]
+pub mod config;
 pub mod crossover;
 pub mod curve;
 pub mod error;
 pub mod fit;
+pub mod forecast;
+#[cfg(feature = "server")]
+pub mod grpc;
 pub mod law;
 pub mod objective;
 pub mod phase;

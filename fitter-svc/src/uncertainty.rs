@@ -159,11 +159,16 @@ impl Draws {
 /// The noise of a single ln loss that a fit suggests (see the module's text); `None` without a law.
 #[must_use]
 pub fn noise_sd(report: &FitReport) -> Option<f64> {
-    let law = report.law?;
+    Some(shrunk_noise_sd(&report.law?, report.points_used, report.residual_sd))
+}
+
+/// The residual spread of a law on `points_used` points, shrunk towards the prior.
+#[must_use]
+pub fn shrunk_noise_sd(law: &Law, points_used: usize, residual_sd: Option<f64>) -> f64 {
     let free = law.log_coefficients().iter().filter(|log| log.is_finite()).count();
-    let degrees = report.points_used.saturating_sub(free) as f64;
-    let squares = report.residual_sd.map_or(0.0, |sd| sd * sd * degrees);
-    Some(((PRIOR_POINTS * PRIOR_NOISE_SD * PRIOR_NOISE_SD + squares) / (PRIOR_POINTS + degrees)).sqrt())
+    let degrees = points_used.saturating_sub(free) as f64;
+    let squares = residual_sd.map_or(0.0, |sd| sd * sd * degrees);
+    ((PRIOR_POINTS * PRIOR_NOISE_SD * PRIOR_NOISE_SD + squares) / (PRIOR_POINTS + degrees)).sqrt()
 }
 
 /// How far ln L may have strayed from a fitted law at `data_size`: the law is an approximation whose slope drifts like a
@@ -317,7 +322,8 @@ pub fn predict(report: &FitReport, draws: Option<&Draws>, data_sizes: &[DataSize
 }
 
 /// Extreme extrapolations leave the range of 64-bit floats: the nearest positive finite number then.
-fn representable(loss: f64) -> f64 {
+#[must_use]
+pub fn representable(loss: f64) -> f64 {
     loss.clamp(f64::MIN_POSITIVE, f64::MAX)
 }
 

@@ -16,6 +16,9 @@ pub const JUMP_SDS: f64 = 5.0;
 /// Rises of ln L above this share of its falls make [`Verdict::NonMonotone`].
 pub const RISE_SHARE: f64 = 0.5;
 
+/// Forecasts beyond this multiple of the largest measured size raise [`Warning::LongExtrapolation`].
+pub const LONG_REACH: u64 = 64;
+
 /// How the search ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Termination {
@@ -68,6 +71,17 @@ pub enum Warning {
     },
     /// The search stopped at its iteration limit; the objective may not be the lowest.
     NotConverged,
+    /// The curve is still accelerating and the law cannot follow: its forecast is an upper bound of the loss.
+    UpperBound,
+    /// The curve flattens and the law has no floor: its forecast is a lower bound of the loss.
+    NearFloor,
+    /// A forecast at this size is over [`LONG_REACH`] times the largest measured size away.
+    LongExtrapolation {
+        /// Data size of the forecast.
+        data_size: DataSize,
+    },
+    /// No interval could be given with these forecasts: no spare points, or coefficients that are not determined.
+    NoInterval,
 }
 
 impl Warning {
@@ -83,6 +97,10 @@ impl Warning {
             Self::NonMonotone => "non_monotone",
             Self::NoiseJump { .. } => "noise_jump",
             Self::NotConverged => "not_converged",
+            Self::UpperBound => "upper_bound",
+            Self::NearFloor => "near_floor",
+            Self::LongExtrapolation { .. } => "long_extrapolation",
+            Self::NoInterval => "no_interval",
         }
     }
 }
@@ -108,6 +126,21 @@ impl fmt::Display for Warning {
             Self::NonMonotone => write!(f, "the loss rises somewhere by more than noise explains"),
             Self::NoiseJump { data_size } => write!(f, "the point at size {data_size} stands off its neighbours"),
             Self::NotConverged => write!(f, "the search stopped early: the objective may not be the lowest"),
+            Self::UpperBound => write!(f, "the curve still accelerates: this law's forecast is an upper bound"),
+            Self::NearFloor => write!(
+                f,
+                "the curve flattens and this law has no floor: its forecast is a lower bound"
+            ),
+            Self::LongExtrapolation { data_size } => {
+                write!(
+                    f,
+                    "size {data_size} is over {LONG_REACH} times the largest measured one"
+                )
+            }
+            Self::NoInterval => write!(
+                f,
+                "no interval: no spare points, or coefficients that are not determined"
+            ),
         }
     }
 }

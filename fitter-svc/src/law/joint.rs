@@ -172,7 +172,7 @@ impl JointLaw {
             .iter()
             .map(|&name| Coefficient {
                 name,
-                value: value(name),
+                value: representable(name, value(name)),
             })
             .collect()
     }
