@@ -5,16 +5,13 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     missing_docs,
     reason = "a benchmark; criterion's macros generate undocumented items"
 )]
 
 #[path = "../tests/support/data.rs"]
-#[expect(
-    dead_code,
-    clippy::print_stderr,
-    reason = "shared with the tests, which use more of it"
-)]
+#[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod data;
 
 use std::hint::black_box;
@@ -106,13 +103,13 @@ fn groups(criterion: &mut Criterion) {
     });
     let many: Vec<_> = curves.iter().cycle().take(1000).cloned().collect();
     criterion.bench_function("batch/1000-curves", |bencher| {
-        bencher.iter(|| fit_batch(&many, &options))
+        bencher.iter(|| fit_batch(&many, &options));
     });
     let members = curves.iter().take(4).enumerate();
     let panel = members
         .map(|(i, c)| JointCurve {
             curve: c.clone(),
-            factor: 1e8 * 3_f64.powi(i as i32),
+            factor: 1e8 * 3_f64.powf(i as f64),
         })
         .collect();
     let panel = JointPanel::new(panel).unwrap();

@@ -1,4 +1,4 @@
-//! Comparing laws on one curve: AICc for the evidence, a held-out error for the honesty, and a recommendation with its reason.
+//! Comparing laws on one curve: `AICc` for the evidence, a held-out error for the honesty, and a recommendation with its reason.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::fit::{FitOptions, FitReport, Fitter, Verdict};
 use crate::law::LawKind;
 use crate::objective::Objective;
 
-/// Laws within this of the lowest AICc count as equally supported (Burnham and Anderson 2002).
+/// Laws within this of the lowest `AICc` count as equally supported (Burnham and Anderson 2002).
 pub const EQUAL_SUPPORT: f64 = 2.0;
 /// Held-out points where nothing is said about them.
 pub const DEFAULT_HOLDOUT: usize = 2;
@@ -20,9 +20,9 @@ const MIN_REMAINING: usize = 5;
 pub struct LawComparison {
     /// The fit on all points.
     pub report: FitReport,
-    /// AICc minus the lowest AICc; `None` where AICc is undefined.
+    /// `AICc` minus the lowest `AICc`; `None` where `AICc` is undefined.
     pub delta_aicc: Option<f64>,
-    /// Akaike weight among the laws with an AICc; they sum to 1.
+    /// Akaike weight among the laws with an `AICc`; they sum to 1.
     pub akaike_weight: Option<f64>,
     /// Root mean squared ln error on the held-out sizes, by a fit to the smaller ones; `None` when nothing was held out or
     /// too few points remain for the law.
@@ -32,21 +32,21 @@ pub struct LawComparison {
 /// Why a law is recommended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Recommendation {
-    /// Lowest AICc by more than [`EQUAL_SUPPORT`], or among equals the one with the fewest coefficients.
+    /// Lowest `AICc` by more than [`EQUAL_SUPPORT`], or among equals the one with the fewest coefficients.
     LowestAicc {
         /// The law.
         law: LawKind,
         /// Its Akaike weight.
         akaike_weight: f64,
     },
-    /// Not the lowest AICc but within [`EQUAL_SUPPORT`] of it, with fewer coefficients.
+    /// Not the lowest `AICc` but within [`EQUAL_SUPPORT`] of it, with fewer coefficients.
     SimplerAndAsGood {
         /// The law.
         law: LawKind,
-        /// Its AICc minus the lowest.
+        /// Its `AICc` minus the lowest.
         delta_aicc: f64,
     },
-    /// Too few points for AICc: the fitted law with the fewest coefficients.
+    /// Too few points for `AICc`: the fitted law with the fewest coefficients.
     TooFewPointsToCompare {
         /// The law.
         law: LawKind,
@@ -103,7 +103,7 @@ impl fmt::Display for Recommendation {
 /// The outcome of a comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// Best first: by AICc, laws without one last.
+    /// Best first: by `AICc`, laws without one last.
     pub laws: Vec<LawComparison>,
     /// Which to use and why.
     pub recommendation: Recommendation,

@@ -240,4 +240,6 @@ pub(crate) fn aicc(mean_square: f64, points: usize, coefficients: usize) -> Opti
 }
 
 #[cfg(test)]
+mod polish_comparison;
+#[cfg(test)]
 mod tests;

@@ -94,7 +94,9 @@ pub fn extend(
     };
     let mut predictions = predict(&report, draws.as_ref(), &options.data_sizes, options.level);
     if options.uncertainty == Uncertainty::None {
-        predictions.iter_mut().for_each(|p| p.interval = None);
+        for prediction in &mut predictions {
+            prediction.interval = None;
+        }
     } else if predictions.iter().any(|p| p.interval.is_none()) {
         report.warnings.push(Warning::NoInterval);
     }

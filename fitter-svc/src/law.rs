@@ -4,7 +4,7 @@
 //!
 //! | law | formula | source |
 //! |---|---|---|
-//! | [`RectifiedLaw`] | B / (D_l + D^β) + E | Lin et al., ICML 2024, arXiv 2402.02314, eq. 4 |
+//! | [`RectifiedLaw`] | B / (`D_l` + D^β) + E | Lin et al., ICML 2024, arXiv 2402.02314, eq. 4 |
 //! | [`PowerLaw`] | B / D^β + E, and the same with E = 0 | Kaplan et al. 2020; Hoffmann et al. 2022 |
 //! | [`VanillaLaw`] | (1 / (B · D^β) + E)^α | Lin et al. 2024, as their comparison fits it |
 //! | [`joint::JointLaw`] | over an extra factor X | Zhang et al., ICLR 2024, arXiv 2402.17193 |
@@ -23,7 +23,7 @@ use crate::curve::DataSize;
 /// Which law in the data size to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LawKind {
-    /// B / (D_l + D^β) + E, four coefficients.
+    /// B / (`D_l` + D^β) + E, four coefficients.
     Rectified,
     /// B / D^β + E, three coefficients.
     PowerWithFloor,
@@ -386,6 +386,8 @@ pub(crate) fn log_add_exp(a: f64, b: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "infinities and zeros are exact")]
+
     use super::*;
 
     #[test]

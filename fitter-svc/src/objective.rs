@@ -10,19 +10,14 @@ pub const MIN_HUBER_WIDTH: f64 = 1e-9;
 pub const MAX_HUBER_WIDTH: f64 = 10.0;
 
 /// What a fit minimises.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Objective {
     /// Weighted mean squared log residual, Σ w r² / Σ w. Its square root is the RMSD of ln loss (Lin et al. 2024).
+    #[default]
     LogRmse,
     /// Weighted sum of Huber losses Σ w h(r); h(r) = r²/2 up to the width δ, δ(|r| − δ/2) beyond. Robust against single
     /// bad points (Hoffmann et al. 2022).
     Huber(HuberWidth),
-}
-
-impl Default for Objective {
-    fn default() -> Self {
-        Self::LogRmse
-    }
 }
 
 /// A checked Huber width δ in units of ln loss.

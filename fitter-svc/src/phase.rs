@@ -126,7 +126,7 @@ fn quadratic_coefficient(observations: &[Observation]) -> Option<(f64, f64)> {
     let slope = z.iter().map(|z| z * z * z).sum::<f64>() / z.iter().map(|z| z * z).sum::<f64>();
     let residual: Vec<f64> = z.iter().map(|z| z * z - square_mean - slope * z).collect();
     let norm: f64 = residual.iter().map(|r| r * r).sum();
-    if !(norm > 0.0) {
+    if norm.is_nan() || norm <= 0.0 {
         return None;
     }
     let product: f64 = residual

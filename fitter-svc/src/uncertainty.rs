@@ -357,9 +357,9 @@ pub(crate) fn mixture_quantile(centers: &[f64], sd: f64, probability: f64) -> Op
             break;
         }
         if below(middle) < probability {
-            low = middle
+            low = middle;
         } else {
-            high = middle
+            high = middle;
         }
     }
     Some(0.5 * (low + high))

@@ -1,5 +1,11 @@
 //! The fits against reference results that were computed apart from this project, on the published benchmark.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, outside of any test function"
+)]
+
 #[path = "support/data.rs"]
 mod data;
 

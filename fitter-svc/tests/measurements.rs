@@ -1,6 +1,13 @@
 //! Measurements that are quoted in the documentation; run with `--ignored --nocapture`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, outside of any test function"
+)]
+
 #[path = "support/data.rs"]
+#[expect(dead_code, reason = "shared with the goldens, which use more of it")]
 mod data;
 
 use data::models;

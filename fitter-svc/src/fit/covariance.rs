@@ -1,7 +1,7 @@
 //! How well the points determine the coefficients: residual spread and covariance of the ln coefficients.
 //!
 //! Covariance = σ² (Jᵀ W J)⁻¹ with J the derivatives of ln L in the ln coefficients that are off their bounds. J is formed by
-//! central differences of the law and factorised by Gram–Schmidt, not through JᵀJ, which would square its condition.
+//! central differences of the law and factorised by Gram–Schmidt, not through `JᵀJ`, which would square its condition.
 
 use super::report::Covariance;
 use super::weighted_residuals;
@@ -75,6 +75,7 @@ pub(crate) fn spread(observations: &[Observation], law: &Law) -> Spread {
     }
 }
 
+#[expect(clippy::needless_range_loop, reason = "triangular matrices are written by index")]
 /// (Jᵀ W J)⁻¹, row-major; `None` when J has not full rank.
 fn information_inverse(observations: &[Observation], law: &Law, indices: &[usize], scale: f64) -> Option<Vec<f64>> {
     let size = indices.len();
@@ -107,6 +108,7 @@ fn information_inverse(observations: &[Observation], law: &Law, indices: &[usize
     )
 }
 
+#[expect(clippy::needless_range_loop, reason = "triangular matrices are written by index")]
 /// Modified Gram–Schmidt with one reorthogonalisation; the upper triangle R. `None` when the columns are dependent.
 fn gram_schmidt(columns: &mut [Vec<f64>]) -> Option<Vec<Vec<f64>>> {
     let size = columns.len();
@@ -127,7 +129,9 @@ fn gram_schmidt(columns: &mut [Vec<f64>]) -> Option<Vec<Vec<f64>>> {
             return None;
         }
         upper[current][current] = length;
-        column.iter_mut().for_each(|c| *c /= length);
+        for value in column.iter_mut() {
+            *value /= length;
+        }
     }
     Some(upper)
 }

@@ -1,4 +1,4 @@
-//! Where to start: a grid over β and the knee k (ln D_l = β·k), with b and E solved for in each cell.
+//! Where to start: a grid over β and the knee k (ln `D_l` = β·k), with b and E solved for in each cell.
 //!
 //! For fixed (β, k) the rectified law is linear in (b, E), and log residuals are close to relative residuals, so each
 //! cell is a 2×2 non-negative least-squares problem with weights w/L² (variable projection, Golub and Pereyra 1973).
@@ -175,7 +175,7 @@ fn solve_cell(points: &Points, powers: &[f64], d: f64, fixed: FixedSums, floor: 
         floor: 0.0,
     };
     let determinant = uu * fixed.vv - uv * uv;
-    if !floor || !(determinant > 1e-13 * uu * fixed.vv) {
+    if !floor || determinant.is_nan() || determinant <= 1e-13 * uu * fixed.vv {
         return without_floor;
     }
     let scale = (u1 * fixed.vv - fixed.v * uv) / determinant;

@@ -262,7 +262,7 @@ impl<'a> Descent<'a> {
                         continue;
                     }
                     let share = -self.theta.floor / step[3];
-                    step.iter_mut().for_each(|s| *s *= share);
+                    step = step.map(|s| s * share);
                     step[3] = -self.theta.floor;
                 }
                 let theta = self.moved(&step, free[3]);

@@ -44,7 +44,7 @@ pub enum Verdict {
     NotIdentifiable,
     /// The loss rises with the data size at least half as much as it falls, or does not fall at all.
     NonMonotone,
-    /// All points lie before the end of the pre-power phase, D_l^(1/β) ≥ the largest size: the power phase, which the
+    /// All points lie before the end of the pre-power phase, `D_l^(1/β)` ≥ the largest size: the power phase, which the
     /// forecast is about, was not seen.
     PrePowerPhaseOnly,
 }
@@ -58,7 +58,7 @@ pub enum Warning {
     IrreducibleLossZero,
     /// `D_l` = 0 at the optimum: no pre-power phase was seen.
     PreLearnedZero,
-    /// D_l^(1/β) lies beyond the largest size.
+    /// `D_l^(1/β)` lies beyond the largest size.
     KneeBeyondData,
     /// Fewer than [`MIN_QUOTABLE_POINTS`] points.
     TooFewPoints,
@@ -198,7 +198,7 @@ pub struct FitReport {
     pub covariance: Option<Covariance>,
     /// The phase at the newest points; `None` with fewer than four points.
     pub phase: Option<PhaseEvidence>,
-    /// D_l^(1/β), where the fitted pre-power phase ends, in examples; `None` without one (and for other laws).
+    /// `D_l^(1/β)`, where the fitted pre-power phase ends, in examples; `None` without one (and for other laws).
     pub phase_boundary: Option<DataSize>,
 }
 

@@ -186,7 +186,7 @@ fn log_linear(points: &Points) -> Option<Polished> {
         wzy += w * (z - mean) * y;
     }
     let slope = wzy / wzz;
-    if !(slope < 0.0) {
+    if slope.is_nan() || slope >= 0.0 {
         return None;
     }
     let cost = points

@@ -210,7 +210,7 @@ fn noisy_curve() -> impl Strategy<Value = LearningCurve> {
         let point = |(i, e): (usize, &f64)| {
             (
                 200_u64 << i,
-                (law.log_loss((200_f64 * 2_f64.powi(i as i32)).ln()) + e).exp(),
+                (law.log_loss((200_f64 * 2_f64.powf(i as f64)).ln()) + e).exp(),
             )
         };
         curve(&noise.iter().enumerate().map(point).collect::<Vec<_>>())

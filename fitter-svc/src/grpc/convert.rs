@@ -97,7 +97,7 @@ impl Violations {
         value
     }
 
-    /// INVALID_ARGUMENT if anything was found: `LIMIT_EXCEEDED` when all of it is a matter of limits.
+    /// `INVALID_ARGUMENT` if anything was found: `LIMIT_EXCEEDED` when all of it is a matter of limits.
     fn finish(self) -> Result<(), Status> {
         if self.found.is_empty() {
             return Ok(());
@@ -137,6 +137,7 @@ fn positive_size(path: &str, value: i64, violations: &mut Violations) -> Option<
 }
 
 /// As [`positive_size`] where absence has a meaning of its own: the outer option is the check's.
+#[expect(clippy::option_option, reason = "outer: the field was good; inner: it was given")]
 fn optional_size(path: &str, value: Option<i64>, violations: &mut Violations) -> Option<Option<DataSize>> {
     match value {
         None => Some(None),

@@ -20,11 +20,11 @@ fn service() -> Service {
     Service::new(&FitterConfig::default())
 }
 
-fn options(sizes: &[i64]) -> Option<pb::FitOptions> {
-    Some(pb::FitOptions {
+fn options(sizes: &[i64]) -> pb::FitOptions {
+    pb::FitOptions {
         predict_data_sizes: sizes.to_vec(),
         ..pb::FitOptions::default()
-    })
+    }
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn fits_one_and_many_alike() {
     let (service, curve) = (service(), curve("m", 0.1, 10));
     let one = pb::FitCurveRequest {
         curve: Some(curve.clone()),
-        options: options(&[1_000_000]),
+        options: Some(options(&[1_000_000])),
     };
     let fit = service
         .fit_curve(Request::new(one))
@@ -49,7 +49,7 @@ async fn fits_one_and_many_alike() {
     assert!(interval.lower < fit.predictions[0].predicted_loss && fit.predictions[0].predicted_loss < interval.upper);
     let many = pb::BatchFitCurvesRequest {
         curves: vec![curve.clone(), curve],
-        options: options(&[1_000_000]),
+        options: Some(options(&[1_000_000])),
     };
     let fits = service
         .batch_fit_curves(Request::new(many))
@@ -92,7 +92,7 @@ async fn compares_crosses_and_suggests() {
     let service = service();
     let compare = pb::CompareLawsRequest {
         curve: Some(curve("m", 0.1, 11)),
-        options: options(&[1_000_000]),
+        options: Some(options(&[1_000_000])),
         ..pb::CompareLawsRequest::default()
     };
     let compared = service.compare_laws(Request::new(compare)).await.unwrap().into_inner();

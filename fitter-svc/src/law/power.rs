@@ -59,6 +59,8 @@ impl PowerLaw {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "infinities and zeros are exact")]
+
     use super::*;
 
     #[test]

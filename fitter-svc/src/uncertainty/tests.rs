@@ -69,7 +69,9 @@ fn few_points_still_have_noise() {
 fn a_standard_error_widens_the_interval() {
     let curve = noisy_curve(9);
     let mut observations = curve.observations().to_vec();
-    observations.iter_mut().for_each(|o| o.standard_error = Some(0.3));
+    for observation in &mut observations {
+        observation.standard_error = Some(0.3);
+    }
     let unsure = LearningCurve::new(observations).unwrap();
     let options = FitOptions {
         law: LawKind::PowerWithFloor,

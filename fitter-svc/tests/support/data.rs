@@ -1,5 +1,11 @@
 //! Reads the published benchmark and its golden results where they are present.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests, outside of any test function"
+)]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -10,7 +16,7 @@ use fitter_svc::curve::LearningCurve;
     clippy::disallowed_methods,
     reason = "a test finds its data; this is no configuration of a service"
 )]
-pub fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let folder = std::env::var_os("FINEPICK_BENCHMARK_DIR").map_or_else(beside, PathBuf::from);
     if folder.is_dir() {
@@ -23,14 +29,14 @@ pub fn folder() -> Option<PathBuf> {
 
 /// A model of the benchmark.
 #[derive(Debug, Clone)]
-pub struct Model {
-    pub curve: LearningCurve,
-    pub parameters: f64,
-    pub family: String,
+pub(crate) struct Model {
+    pub(crate) curve: LearningCurve,
+    pub(crate) parameters: f64,
+    pub(crate) family: String,
 }
 
 /// The models of one benchmark file by name; size 0 included.
-pub fn models(file: &str) -> Option<BTreeMap<String, Model>> {
+pub(crate) fn models(file: &str) -> Option<BTreeMap<String, Model>> {
     let rows = rows(&format!("benchmark/{file}"))?;
     let model = |row: &BTreeMap<String, String>| {
         let mut pairs: Vec<(u64, f64)> = row
@@ -53,7 +59,7 @@ pub fn models(file: &str) -> Option<BTreeMap<String, Model>> {
 }
 
 /// The rows of a CSV file below the data folder, by column name.
-pub fn rows(path: &str) -> Option<Vec<BTreeMap<String, String>>> {
+pub(crate) fn rows(path: &str) -> Option<Vec<BTreeMap<String, String>>> {
     let mut reader = csv::Reader::from_path(folder()?.join(path)).unwrap();
     let header = reader.headers().unwrap().clone();
     let named = |record: csv::StringRecord| {
@@ -67,6 +73,6 @@ pub fn rows(path: &str) -> Option<Vec<BTreeMap<String, String>>> {
 }
 
 /// A number of a row.
-pub fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
+pub(crate) fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
     row[column].parse().unwrap()
 }

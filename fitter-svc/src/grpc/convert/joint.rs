@@ -33,7 +33,7 @@ pub struct JointRequest {
 /// Checks a `FitJointLawRequest`.
 ///
 /// # Errors
-/// INVALID_ARGUMENT with every wrong field.
+/// `INVALID_ARGUMENT` with every wrong field.
 pub fn fit_joint_law_request(request: pb::FitJointLawRequest, limits: &FitterConfig) -> Result<JointRequest, Status> {
     let mut violations = Violations::default();
     curve::name("group", &request.group, &mut violations);

@@ -63,6 +63,7 @@ pub(super) fn wire_joint_law(kind: JointLawKind) -> pb::Law {
 }
 
 /// A law in the data size; `None` where it is left open.
+#[expect(clippy::option_option, reason = "outer: the field was good; inner: it was given")]
 pub(super) fn curve_law(path: &str, number: i32, violations: &mut Violations) -> Option<Option<LawKind>> {
     let law = known(path, number, violations)?;
     if law == pb::Law::Unspecified {

@@ -35,7 +35,7 @@ pub struct PredictRequest {
 /// Checks a `PredictLossRequest`.
 ///
 /// # Errors
-/// INVALID_ARGUMENT with every wrong field.
+/// `INVALID_ARGUMENT` with every wrong field.
 pub fn predict_loss_request(request: pb::PredictLossRequest, limits: &FitterConfig) -> Result<PredictRequest, Status> {
     let mut violations = Violations::default();
     let sizes = sizes("data_sizes", &request.data_sizes, MAX_SIZES, &mut violations);
@@ -58,10 +58,8 @@ fn known_fit(
     limits: &FitterConfig,
     violations: &mut Violations,
 ) -> Option<PredictRequest> {
-    let kind = match curve_law("fit.law", fit.law, violations)? {
-        Some(kind) => kind,
-        None => return violations.required("fit.law", None),
-    };
+    let kind = curve_law("fit.law", fit.law, violations)?;
+    let kind = violations.required("fit.law", kind)?;
     let order = coefficient_order(kind, &fit.coefficients, violations)?;
     let values: Vec<f64> = fit.coefficients.iter().map(|c| c.value).collect();
     let law = law_of(kind, &order, &values);

@@ -63,7 +63,7 @@ pub struct CrossoverRequest {
 /// Checks a `FitCurveRequest`.
 ///
 /// # Errors
-/// INVALID_ARGUMENT with every wrong field; so for all functions here.
+/// `INVALID_ARGUMENT` with every wrong field; so for all functions here.
 pub fn fit_curve_request(request: pb::FitCurveRequest, limits: &FitterConfig) -> Result<FitRequest, Status> {
     let mut violations = Violations::default();
     let curve = curve::required("curve", request.curve, limits.max_points, &mut violations);
