@@ -5,9 +5,7 @@ use std::time::Duration;
 use finepick_proto::fitter::v1::fitter_service_client::FitterServiceClient;
 use finepick_proto::selector::v1::selector_service_client::SelectorServiceClient;
 use svc_kit::client::Transport;
-use svc_kit::config::{ClientTls, EndpointConfig, ServerConfig};
-use svc_kit::server::Context;
-use svc_kit::shutdown::Token;
+use svc_kit::config::{ClientTls, EndpointConfig};
 
 use crate::args::GlobalArgs;
 use crate::error::CliError;
@@ -30,7 +28,7 @@ impl Backend {
     ///
     /// # Errors
     /// The endpoint is no URL, its certificate authority cannot be read, or the services cannot be set up.
-    pub async fn open(global: &GlobalArgs) -> Result<Self, CliError> {
+    pub fn open(global: &GlobalArgs) -> Result<Self, CliError> {
         if !(global.timeout.is_finite() && global.timeout > 0.0 && global.timeout < 1e6) {
             return Err(CliError::Usage(
                 "--timeout must be a positive number of seconds".to_owned(),
@@ -38,7 +36,7 @@ impl Backend {
         }
         match &global.endpoint {
             Some(endpoint) => Self::remote(endpoint, global),
-            None => Self::in_process().await,
+            None => Self::in_process(),
         }
     }
 
@@ -59,10 +57,9 @@ impl Backend {
         Ok(Self::over(&Transport::new(timed.clone()), &Transport::new(timed)))
     }
 
-    async fn in_process() -> Result<Self, CliError> {
+    fn in_process() -> Result<Self, CliError> {
         let setup = |error: svc_kit::BoxError| CliError::Connection(format!("cannot set up the services: {error}"));
-        let context = Context::new(&ServerConfig::on_port(0), Token::new());
-        let (fitter, selector) = crate::suite::local_services(&context).await.map_err(setup)?;
+        let (fitter, selector) = crate::suite::local_services().map_err(setup)?;
         Ok(Self::over(&fitter, &selector))
     }
 

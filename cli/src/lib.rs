@@ -64,7 +64,7 @@ fn answer(cli: &Cli) -> Result<Outcome, CliError> {
         .build()
         .map_err(|error| CliError::Connection(format!("cannot start: {error}")))?;
     runtime.block_on(async {
-        let mut backend = Backend::open(&cli.global).await?;
+        let mut backend = Backend::open(&cli.global)?;
         match &cli.command {
             Command::Rank(args) => command::rank::run(args, &mut backend, &terminal).await,
             Command::Fit(args) => command::fit::run(args, &mut backend, &terminal).await,

@@ -124,16 +124,16 @@ impl Server {
             .stderr(log)
             .spawn()
             .expect("the server can be started");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
-            if let Ok(address) = std::fs::read_to_string(&port_file) {
-                if !address.trim().is_empty() {
-                    return Self {
-                        child,
-                        address: address.trim().to_owned(),
-                        _files: files,
-                    };
-                }
+            if let Ok(address) = std::fs::read_to_string(&port_file)
+                && !address.trim().is_empty()
+            {
+                return Self {
+                    child,
+                    address: address.trim().to_owned(),
+                    _files: files,
+                };
             }
             let ended = child.try_wait().expect("the server can be asked");
             if ended.is_some() || Instant::now() > deadline {
@@ -177,7 +177,7 @@ impl Server {
             .status()
             .expect("kill can be started");
         assert!(signalled.success(), "the server was gone already");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             if let Some(status) = self.child.try_wait().expect("the server can be asked") {
                 return status;

@@ -181,78 +181,27 @@ fn a_budget_without_columns_is_told() {
 fn wrong_flags_are_refused_with_what_is_allowed() {
     let file = file("curves.csv", GOOD);
     let path = file.path.as_str();
-    let cases: [(&[&str], &str); 9] = [
+    let rank = "rank --curves FILE --full-size 6400";
+    let cases = [
+        (format!("{rank} --budget-size 800 --policy oracle"), "local-trend"),
+        ("fit --curves FILE --law moore".to_owned(), "rectified"),
+        (rank.to_owned(), "--budget-size"),
+        (format!("{rank} --budget-size 9000"), "data_size_full"),
+        (format!("{rank} --budget-size -1"), "--budget-size"),
+        (format!("{rank} --budget-ratio 3/2"), "ratio"),
+        (format!("{rank} --budget-size 800 --where family"), "--where"),
+        (format!("{rank} --budget-size 800 --level 1.5"), "interval_level"),
         (
-            &[
-                "rank",
-                "--curves",
-                path,
-                "--budget-size",
-                "800",
-                "--full-size",
-                "6400",
-                "--policy",
-                "oracle",
-            ],
-            "local-trend",
-        ),
-        (&["fit", "--curves", path, "--law", "moore"], "rectified"),
-        (&["rank", "--curves", path, "--full-size", "6400"], "--budget-size"),
-        (
-            &["rank", "--curves", path, "--budget-size", "9000", "--full-size", "6400"],
-            "data_size_full",
-        ),
-        (
-            &["rank", "--curves", path, "--budget-size", "-1", "--full-size", "6400"],
-            "--budget-size",
-        ),
-        (
-            &["rank", "--curves", path, "--budget-ratio", "3/2", "--full-size", "6400"],
-            "ratio",
-        ),
-        (
-            &[
-                "rank",
-                "--curves",
-                path,
-                "--budget-size",
-                "800",
-                "--full-size",
-                "6400",
-                "--where",
-                "family",
-            ],
-            "--where",
-        ),
-        (
-            &[
-                "rank",
-                "--curves",
-                path,
-                "--budget-size",
-                "800",
-                "--full-size",
-                "6400",
-                "--level",
-                "1.5",
-            ],
-            "interval_level",
-        ),
-        (
-            &[
-                "simulate",
-                "--curves",
-                path,
-                "--full-size",
-                "6400",
-                "--budget-ratio",
-                "0",
-            ],
+            "simulate --curves FILE --full-size 6400 --budget-ratio 0".to_owned(),
             "ratio",
         ),
     ];
     for (question, expected) in cases {
-        let output = finepick(question);
+        let words: Vec<&str> = question
+            .split(' ')
+            .map(|word| if word == "FILE" { path } else { word })
+            .collect();
+        let output = finepick(&words);
         let text = told(&output);
         assert_eq!(output.status.code(), Some(2), "{question:?}: {text}");
         assert!(text.contains(expected), "{question:?}: {expected:?} is not in {text:?}");

@@ -271,75 +271,25 @@ fn table(answers: &[FitAnswer], terminal: &Terminal) -> String {
     Table { columns, rows }.render(terminal.width, terminal.colour)
 }
 
-/// The picture of fits.
+/// The picture of fits. The lowest prediction is marked, where one was asked for.
 fn scene(args: &FitArgs, fits: &[fitter::CurveFit], input: &Input) -> PlotScene {
     let furthest = args.predict.iter().max().copied();
-    let predicted = |fit: &fitter::CurveFit| {
-        furthest
-            .and_then(|size| fit.predictions.iter().find(|p| p.data_size == size))
-            .map(|p| p.predicted_loss)
-    };
-    let mut order: Vec<usize> = (0..fits.len()).collect();
-    order.sort_by(|a, b| {
-        let value = |index: &usize| fits.get(*index).and_then(predicted).unwrap_or(f64::INFINITY);
-        value(a).total_cmp(&value(b))
-    });
-    let mut series: Vec<PlotSeries> = Vec::new();
-    for (index, (row, fit)) in input.table.rows.iter().zip(fits).enumerate() {
-        let place = order
-            .iter()
-            .position(|other| *other == index)
-            .and_then(|place| u32::try_from(place + 1).ok());
-        let used = |size: u64| args.max_size.is_none_or(|max| size <= max.unsigned_abs());
-        let measured: Vec<PlotPoint> = row
-            .observations
-            .iter()
-            .filter(|point| point.data_size > 0)
-            .map(|point| PlotPoint {
-                x: point.data_size as f64,
-                y: point.test_loss,
-                used: used(point.data_size),
-            })
-            .collect();
-        let last = measured
-            .iter()
-            .filter(|point| point.used)
-            .map(|point| point.x)
-            .fold(0.0, f64::max);
-        let mut forecasts: Vec<_> = fit.predictions.iter().collect();
-        forecasts.sort_by_key(|forecast| forecast.data_size);
-        forecasts.dedup_by_key(|forecast| forecast.data_size);
-        let (fitted, ahead): (Vec<&Forecast>, Vec<&Forecast>) =
-            forecasts.into_iter().partition(|p| (p.data_size as f64) < last);
-        series.push(PlotSeries {
-            name: row.candidate.clone(),
-            rank: place.filter(|_| furthest.is_some()),
-            highlight: fits.len() == 1 || (furthest.is_some() && place == Some(1)),
-            measured,
-            fitted: fitted.iter().map(|p| (p.data_size as f64, p.predicted_loss)).collect(),
-            forecast: ahead
-                .iter()
-                .map(|p| ForecastPoint {
-                    x: p.data_size as f64,
-                    y: p.predicted_loss,
-                    band: p.interval.map(|interval| (interval.lower, interval.upper)),
-                })
-                .collect(),
-            truth: None,
-            note: None,
-        });
-    }
+    let series = input
+        .table
+        .rows
+        .iter()
+        .zip(fits)
+        .zip(places(fits, furthest))
+        .map(|((row, fit), place)| {
+            let highlight = fits.len() == 1 || place == Some(1);
+            series(row, fit, args.max_size, place, highlight)
+        })
+        .collect();
     let law = output::law_name(law(args.law));
     PlotScene {
         title: match fits {
-            [fit] => format!(
-                "{law} law fitted to {}",
-                if fit.candidate.is_empty() {
-                    "a curve"
-                } else {
-                    &fit.candidate
-                }
-            ),
+            [fit] if !fit.candidate.is_empty() => format!("{law} law fitted to {}", fit.candidate),
+            [_] => format!("{law} law fitted to a curve"),
             _ => format!("{law} law fitted to {} curves", fits.len()),
         },
         subtitle: input.table.name.clone(),
@@ -352,5 +302,97 @@ fn scene(args: &FitArgs, fits: &[fitter::CurveFit], input: &Input) -> PlotScene 
             .chain(furthest.map(|size| (size as f64, format!("predicted at {}", examples(size)))))
             .collect(),
         series,
+    }
+}
+
+/// The place of each fit by its prediction at a size, 1 the lowest; none without a prediction.
+fn places(fits: &[fitter::CurveFit], size: Option<i64>) -> Vec<Option<u32>> {
+    let predicted = |fit: &fitter::CurveFit| {
+        size.and_then(|size| fit.predictions.iter().find(|p| p.data_size == size))
+            .map(|p| p.predicted_loss)
+    };
+    let losses: Vec<Option<f64>> = fits.iter().map(predicted).collect();
+    let place = |index: usize, own: f64| {
+        let before = losses.iter().enumerate().filter(|(other, loss)| match loss {
+            Some(loss) => loss.total_cmp(&own).then(other.cmp(&index)).is_lt(),
+            None => false,
+        });
+        u32::try_from(before.count() + 1).ok()
+    };
+    losses
+        .iter()
+        .enumerate()
+        .map(|(index, own)| own.and_then(|own| place(index, own)))
+        .collect()
+}
+
+fn series(
+    row: &CurveRow,
+    fit: &fitter::CurveFit,
+    max_size: Option<i64>,
+    rank: Option<u32>,
+    highlight: bool,
+) -> PlotSeries {
+    let used = |size: u64| max_size.is_none_or(|max| size <= max.unsigned_abs());
+    let measured: Vec<PlotPoint> = row
+        .observations
+        .iter()
+        .filter(|point| point.data_size > 0)
+        .map(|point| PlotPoint {
+            x: point.data_size as f64,
+            y: point.test_loss,
+            used: used(point.data_size),
+        })
+        .collect();
+    let last = measured
+        .iter()
+        .filter(|point| point.used)
+        .map(|point| point.x)
+        .fold(0.0, f64::max);
+    let mut forecasts: Vec<&Forecast> = fit.predictions.iter().collect();
+    forecasts.sort_by_key(|forecast| forecast.data_size);
+    forecasts.dedup_by_key(|forecast| forecast.data_size);
+    let (fitted, ahead): (Vec<&Forecast>, Vec<&Forecast>) = forecasts
+        .into_iter()
+        .partition(|forecast| (forecast.data_size as f64) < last);
+    PlotSeries {
+        name: row.candidate.clone(),
+        rank,
+        highlight,
+        measured,
+        fitted: fitted.iter().map(|p| (p.data_size as f64, p.predicted_loss)).collect(),
+        forecast: ahead
+            .iter()
+            .map(|p| ForecastPoint {
+                x: p.data_size as f64,
+                y: p.predicted_loss,
+                band: p.interval.map(|interval| (interval.lower, interval.upper)),
+            })
+            .collect(),
+        truth: None,
+        note: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_follow_predictions_and_skip_fits_without_one() {
+        let fit = |loss: Option<f64>| fitter::CurveFit {
+            predictions: loss
+                .map(|predicted_loss| Forecast {
+                    data_size: 100,
+                    predicted_loss,
+                    interval: None,
+                })
+                .into_iter()
+                .collect(),
+            ..fitter::CurveFit::default()
+        };
+        let fits = [fit(Some(2.0)), fit(None), fit(Some(1.0)), fit(Some(2.0))];
+        assert_eq!(places(&fits, Some(100)), [Some(2), None, Some(1), Some(3)]);
+        assert_eq!(places(&fits, None), [None; 4]);
     }
 }
