@@ -444,7 +444,7 @@ pub struct SimulatedCandidate {
     pub predicted_loss: f64,
     /// Its interval.
     pub interval: Option<Interval>,
-    /// Share of simulated futures in which it is the best of the last kept.
+    /// Share of simulated futures in which it is the best.
     pub win_share: Option<f64>,
     /// Sizes it was trained at.
     pub sizes_trained: Vec<i64>,
