@@ -65,25 +65,43 @@ impl From<Status> for CliError {
 
 /// A status with its google.rpc details, for people.
 fn describe(status: &Status) -> String {
-    let mut text = if status.message().is_empty() {
-        status.code().description().to_owned()
-    } else {
-        status.message().to_owned()
-    };
     let details = status.get_error_details();
+    let mut violations: Vec<(&str, &str)> = Vec::new();
     if let Some(request) = details.bad_request() {
-        for violation in &request.field_violations {
-            let _ = write!(text, "\n  {}: {}", violation.field, violation.description);
-        }
+        violations.extend(
+            request
+                .field_violations
+                .iter()
+                .map(|v| (v.field.as_str(), v.description.as_str())),
+        );
     }
     if let Some(precondition) = details.precondition_failure() {
-        for violation in &precondition.violations {
-            let _ = write!(text, "\n  {}: {}", violation.subject, violation.description);
-        }
+        violations.extend(
+            precondition
+                .violations
+                .iter()
+                .map(|v| (v.subject.as_str(), v.description.as_str())),
+        );
     }
     if let Some(quota) = details.quota_failure() {
-        for violation in &quota.violations {
-            let _ = write!(text, "\n  {}: {}", violation.subject, violation.description);
+        violations.extend(
+            quota
+                .violations
+                .iter()
+                .map(|v| (v.subject.as_str(), v.description.as_str())),
+        );
+    }
+    let message = status.message();
+    let mut text = if message.is_empty() {
+        status.code().description().to_owned()
+    } else {
+        message.to_owned()
+    };
+    // A message that tells the one violation already is not told twice.
+    let told = |(field, description): &(&str, &str)| message.contains(field) && message.contains(description);
+    if violations.len() != 1 || !violations.iter().all(told) {
+        for (field, description) in &violations {
+            let _ = write!(text, "\n  {field}: {description}");
         }
     }
     if let Some(info) = details.error_info() {

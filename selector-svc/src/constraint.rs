@@ -189,10 +189,21 @@ impl Constraints {
             return Ok(());
         }
         excluded(format!(
-            "{} tuning of {parameters} parameters takes about {estimate:.3e} bytes, the limit is {}",
+            "{} tuning of {parameters} parameters takes about {} GiB, the limit is {} GiB",
             limit.method.as_str(),
-            limit.bytes
+            gibibytes(estimate),
+            gibibytes(limit.bytes as f64)
         ))
+    }
+}
+
+/// Bytes as people compare them, three significant digits or better.
+fn gibibytes(bytes: f64) -> String {
+    let value = bytes / f64::from(1_u32 << 30);
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
     }
 }
 

@@ -10,7 +10,7 @@ use crate::args::{FactorSignName, FitArgs, LawName, ObjectiveName, OutputFormat,
 use crate::backend::Backend;
 use crate::curves::CurveRow;
 use crate::error::CliError;
-use crate::output::{self, FitAnswer};
+use crate::output::{self, FitAnswer, Prediction};
 use crate::plot::{self, ForecastPoint, PlotPoint, PlotScene, PlotSeries};
 use crate::request;
 use crate::table::{Align, Cell, Column, Style, Table};
@@ -227,48 +227,58 @@ fn table(answers: &[FitAnswer], terminal: &Terminal) -> String {
     columns.push(Column::new("warnings", Align::Left, 4));
     let mut rows = Vec::new();
     for answer in answers {
-        let style = if answer.verdict == "OK" {
-            Style::Plain
-        } else {
-            Style::Warning
-        };
-        for (index, prediction) in std::iter::once(None)
-            .chain(answer.predictions.iter().map(Some))
-            .enumerate()
-        {
-            // One line a prediction; the fit itself is told on the first of them.
-            if predicted && index == 0 && !answer.predictions.is_empty() {
-                continue;
-            }
-            let first = index <= usize::from(predicted && !answer.predictions.is_empty());
-            let only_first = |text: String| if first { text } else { String::new() };
-            let name = prediction.and_then(|p| p.candidate.as_ref()).filter(|_| !first);
-            let mut row = vec![
-                Cell::plain(name.map_or_else(|| only_first(answer.candidate.clone()), |name| format!("  {name}"))),
-                Cell::styled(only_first(answer.verdict.clone()), style),
-                Cell::plain(only_first(
-                    answer.rmsd_log.map_or("-".to_owned(), |value| format!("{value:.5}")),
-                )),
-            ];
-            if predicted {
-                row.push(Cell::plain(
-                    prediction.map_or("-".to_owned(), |p| examples(p.data_size)),
-                ));
-                row.push(Cell::styled(
-                    prediction.map_or("-".to_owned(), |p| loss(p.predicted_loss)),
-                    Style::Strong,
-                ));
-                row.push(Cell::plain(interval(prediction.and_then(|p| p.interval.as_ref()))));
-            }
-            for name in &names {
-                let value = answer.coefficients.get(*name).copied();
-                row.push(Cell::plain(only_first(value.map_or("-".to_owned(), loss))));
-            }
-            row.push(Cell::styled(only_first(answer.warnings.join(" ")), Style::Dim));
-            rows.push(row);
-        }
+        // One line a prediction; the fit itself is told on the first. A joint law's predictions are for other candidates than the
+        // group: they get lines of their own below it.
+        let shared = answer
+            .predictions
+            .first()
+            .filter(|prediction| prediction.candidate.is_none());
+        let below = answer.predictions.iter().skip(usize::from(shared.is_some()));
+        let lines = std::iter::once((true, shared)).chain(below.map(|prediction| (false, Some(prediction))));
+        rows.extend(lines.map(|(first, prediction)| line(answer, first, prediction, predicted, &names)));
     }
     Table { columns, rows }.render(terminal.width, terminal.colour)
+}
+
+/// One line of the table: the fit when it is the `first` of its answer, and a prediction.
+fn line(
+    answer: &FitAnswer,
+    first: bool,
+    prediction: Option<&Prediction>,
+    predicted: bool,
+    names: &[&str],
+) -> Vec<Cell> {
+    let only_first = |text: String| if first { text } else { String::new() };
+    let style = if answer.verdict == "OK" {
+        Style::Plain
+    } else {
+        Style::Warning
+    };
+    let name = match prediction.and_then(|prediction| prediction.candidate.as_ref()) {
+        Some(candidate) => format!("  {candidate}"),
+        None => only_first(answer.candidate.clone()),
+    };
+    let rmsd = answer.rmsd_log.map_or("-".to_owned(), |value| format!("{value:.5}"));
+    let mut cells = vec![
+        Cell::plain(name),
+        Cell::styled(only_first(answer.verdict.clone()), style),
+        Cell::plain(only_first(rmsd)),
+    ];
+    if predicted {
+        let told = |text: fn(&Prediction) -> String| prediction.map(text).unwrap_or_default();
+        cells.push(Cell::plain(told(|prediction| examples(prediction.data_size))));
+        cells.push(Cell::styled(
+            told(|prediction| loss(prediction.predicted_loss)),
+            Style::Strong,
+        ));
+        cells.push(Cell::plain(told(|prediction| interval(prediction.interval.as_ref()))));
+    }
+    for name in names {
+        let value = answer.coefficients.get(*name).copied();
+        cells.push(Cell::plain(only_first(value.map_or("-".to_owned(), loss))));
+    }
+    cells.push(Cell::styled(only_first(answer.warnings.join(" ")), Style::Dim));
+    cells
 }
 
 /// The picture of fits. The lowest prediction is marked, where one was asked for.

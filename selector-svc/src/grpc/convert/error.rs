@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use finepick_proto::types::v1::ErrorReason;
 use svc_kit::status::{self, FieldViolation, PreconditionViolation, QuotaViolation};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::error::{RankError, SimulateError};
 use crate::ports::FitterError;
@@ -64,7 +64,10 @@ pub fn simulate_status(error: &SimulateError) -> Status {
 
 /// No candidate is left; each violation says of one candidate why.
 pub(super) fn no_eligible_candidate(violations: Vec<PreconditionViolation>) -> Status {
-    status::failed_precondition(ErrorReason::NoEligibleCandidate.as_reason(), violations)
+    let reason = ErrorReason::NoEligibleCandidate.as_reason();
+    status::Failure::new(Code::FailedPrecondition, reason, "no candidate can be ranked")
+        .preconditions(violations)
+        .into_status()
 }
 
 /// The fitter gave no answer.
