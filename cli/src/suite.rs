@@ -71,14 +71,10 @@ impl SuiteConfig {
 }
 
 impl ServiceConfig for SuiteConfig {
+    // `backends` is empty by default and has no rows; docs/configuration.md tells of it in prose.
     const MEANINGS: &'static [(&'static str, &'static str)] = &[
         ("fitter.*", "As in the configuration of fitter-svc."),
         ("selector.*", "As in the configuration of selector-svc."),
-        (
-            "backends.*.services",
-            "Full names of services that another process answers for: beside those hosted here, or instead of one of them.",
-        ),
-        ("backends.*.@endpoint", ""),
     ];
 
     fn server(&self) -> &ServerConfig {
@@ -164,4 +160,27 @@ pub async fn assemble(config: SuiteConfig, context: Context) -> Result<App, BoxE
         gateway = gateway.remote(FITTER, fitter)?;
     }
     Ok(gateway.into_app(finepick_proto::FILE_DESCRIPTOR_SET, &context))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_page_is_up_to_date() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let block = svc_kit::config::reference::<SuiteConfig>("finepick").unwrap();
+        assert_eq!(svc_kit::config::check_golden(&page, &block), Ok(()));
+    }
+
+    #[test]
+    fn the_parts_are_validated() {
+        assert_eq!(SuiteConfig::default().validate(), Ok(()));
+        let mut config = SuiteConfig::default();
+        config.selector.max_candidates = 0;
+        assert!(config.validate().unwrap_err().starts_with("selector."));
+        let mut config = SuiteConfig::default();
+        config.fitter.max_curves = 0;
+        assert!(config.validate().unwrap_err().starts_with("fitter."));
+    }
 }

@@ -145,7 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_its_meaning() {
-        assert!(svc_kit::config::reference::<Config>("fitter-svc").is_ok());
+    fn the_configuration_page_is_up_to_date() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let block = svc_kit::config::reference::<Config>("fitter-svc").unwrap();
+        assert_eq!(svc_kit::config::check_golden(&page, &block), Ok(()));
     }
 }
