@@ -54,6 +54,14 @@ pub(crate) struct Theta {
     pub(crate) floor: f64,
 }
 
+impl Theta {
+    /// ln L in centred units.
+    pub(crate) fn log_loss(&self, z: f64) -> f64 {
+        let denominator = self.log_knee.exp() + (self.log_exponent.exp() * z).exp();
+        (self.log_scale.exp() / denominator + self.floor).ln()
+    }
+}
+
 /// Which coefficients a law has beyond b and β.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {

@@ -13,9 +13,10 @@ const ROUNDING: f64 = 1e-26;
 
 /// The penalty of least squares.
 const LEAST_SQUARES: Penalty = Penalty { width: f64::INFINITY };
-/// First Huber width after least squares, and the factor between widths.
-const WIDEST: f64 = 0.1;
-const NARROWING: f64 = 3.0;
+/// Factor between Huber widths, beginning at the largest residual of least squares.
+const NARROWING: f64 = 0.4;
+/// Relative difference of costs below which two polishes have found the same minimum.
+const SAME_END: f64 = 1e-6;
 /// With at most so many points, fits without each of them give further starts for the Huber cost.
 const LEAVE_ONE_OUT_POINTS: usize = 8;
 /// Weight of a point that is left out.
@@ -58,9 +59,7 @@ impl Search {
             best.challenge(Some(polish(points, penalty, shape, start)), points.len());
         }
         if penalty.width.is_finite() {
-            for start in starts.iter() {
-                best.challenge(Some(continued(points, penalty, shape, start)), points.len());
-            }
+            best.narrowing(points, penalty, shape, starts.iter());
             best.leave_one_out(points, penalty, shape);
         }
         best.simplify(points, penalty, shape);
@@ -106,6 +105,29 @@ impl Found {
             };
         }
         self.iterations = iterations;
+    }
+
+    /// Polishes each start by least squares and narrows the Huber width step by step from each distinct end: the minima of
+    /// the narrow cost that the wide ones lead to are the deep ones.
+    fn narrowing(&mut self, points: &Points, penalty: Penalty, shape: Shape, starts: impl Iterator<Item = Theta>) {
+        let mut before = f64::NAN;
+        for start in starts {
+            let wide = polish(points, LEAST_SQUARES, shape, start);
+            self.iterations += wide.iterations;
+            if (wide.cost - before).abs() <= SAME_END * before {
+                continue;
+            }
+            before = wide.cost;
+            let mut theta = wide.theta;
+            let mut width = NARROWING * largest_residual(points, &theta);
+            while width > penalty.width * 1.5 {
+                let end = polish(points, Penalty { width }, shape, theta);
+                self.iterations += end.iterations;
+                theta = end.theta;
+                width *= NARROWING;
+            }
+            self.challenge(Some(polish(points, penalty, shape, theta)), points.len());
+        }
     }
 
     /// Starts from the least-squares fits without each of the points in turn, where there are few: the Huber cost of a few
@@ -169,16 +191,11 @@ impl Found {
     }
 }
 
-/// Polishes by least squares first and then narrows the Huber width step by step: the minima of the narrow cost that the
-/// wide ones lead to are the deep ones.
-fn continued(points: &Points, penalty: Penalty, shape: Shape, start: Theta) -> Polished {
-    let mut at = polish(points, LEAST_SQUARES, shape, start);
-    let mut width = WIDEST;
-    while width > penalty.width * 1.5 {
-        at = polish(points, Penalty { width }, shape, at.theta);
-        width /= NARROWING;
-    }
-    polish(points, penalty, shape, at.theta)
+fn largest_residual(points: &Points, theta: &Theta) -> f64 {
+    points
+        .iter()
+        .map(|(z, y, ..)| (theta.log_loss(z) - y).abs())
+        .fold(0.0, f64::max)
 }
 
 /// Number of coefficients off their bounds; the constant has one.
