@@ -1,19 +1,21 @@
 //! Predicting from a fit that a client kept. Its law, coefficients, draws and covariance are as good as what it sends.
 //!
-//! A kept fit does not say how far its data reached, so its intervals lack the drift that `FitCurve` adds beyond them (see
-//! [`crate::uncertainty::drift_sd`]): they are the narrower ones.
+//! With the largest size of its data a kept fit gives the intervals of `FitCurve`; without, they lack the drift beyond the data
+//! (see [`drift_sd`]) and are the narrower ones.
 
 use finepick_proto::fitter::v1 as pb;
 use tonic::Status;
 
 use super::law::curve_law;
 use super::response::{prediction, warning};
-use super::{Violations, level, sizes};
+use super::{Violations, level, optional_size, sizes};
 use crate::config::FitterConfig;
 use crate::curve::DataSize;
 use crate::fit::{Covariance, Warning};
 use crate::law::{CoefficientName, Law, LawKind};
-use crate::uncertainty::{Draws, Interval, Level, Prediction, delta_interval, representable, shrunk_noise_sd};
+use crate::uncertainty::{
+    Draws, Interval, Level, Prediction, delta_interval, drift_sd, representable, shrunk_noise_sd,
+};
 
 /// Sizes in one request.
 const MAX_SIZES: usize = 1_000;
@@ -28,6 +30,7 @@ pub struct PredictRequest {
     covariance: Option<Covariance>,
     residual_sd: Option<f64>,
     points_used: usize,
+    largest_size: Option<DataSize>,
     sizes: Vec<DataSize>,
     level: Level,
 }
@@ -76,12 +79,13 @@ fn known_fit(
     }
     let points_used = usize::try_from(fit.points_used);
     let points_used = violations.take("fit.points_used", points_used.map_err(|_| "must be >= 0"));
+    let largest_size = optional_size("fit.data_size_largest", fit.data_size_largest, violations);
     let laws = draws(kind, &order, &fit.draws, sizes, limits, violations);
     let covariance = match fit.covariance {
         None => Some(None),
         Some(message) => covariance(kind, message, violations).map(Some),
     };
-    let (law, points_used, laws, covariance) = (law?, points_used?, laws?, covariance?);
+    let (law, points_used, laws, covariance, largest_size) = (law?, points_used?, laws?, covariance?, largest_size?);
     let draws = Draws::new(laws, shrunk_noise_sd(&law, points_used, residual_sd.filter(|_| sane)));
     let level = Level::default();
     Some(PredictRequest {
@@ -90,6 +94,7 @@ fn known_fit(
         covariance,
         residual_sd,
         points_used,
+        largest_size,
         sizes: Vec::new(),
         level,
     })
@@ -204,8 +209,9 @@ pub fn predict_loss_response(request: &PredictRequest) -> pb::PredictLossRespons
 
 /// From the draws, else the covariance, else none.
 fn interval(request: &PredictRequest, data_size: DataSize, predicted_loss: f64) -> Option<Interval> {
+    let drift = request.largest_size.map_or(0.0, |largest| drift_sd(largest, data_size));
     if let Some(draws) = &request.draws {
-        return draws.interval(data_size, predicted_loss, 0.0, request.level);
+        return draws.interval(data_size, predicted_loss, drift, request.level);
     }
     let (covariance, residual_sd) = (request.covariance.as_ref()?, request.residual_sd?);
     let degrees = request.points_used.checked_sub(covariance.names.len())?;
@@ -215,7 +221,7 @@ fn interval(request: &PredictRequest, data_size: DataSize, predicted_loss: f64) 
         residual_sd,
         degrees,
         data_size,
-        0.0,
+        drift,
         request.level,
     )
 }

@@ -123,6 +123,10 @@ fn curve_fit(candidate: &str, options: &Options, found: &Forecast) -> pb::CurveF
         predictions: found.predictions.iter().map(prediction).collect(),
         points_used: wire_count(report.points_used),
         residual_standard_deviation: report.residual_sd,
+        data_size_largest: report
+            .largest_size
+            .filter(|_| fitted)
+            .and_then(|size| i64::try_from(size).ok()),
     }
 }
 

@@ -229,7 +229,7 @@ fn a_fit_returned_can_be_sent_back() {
     let options = pb::FitOptions {
         uncertainty: pb::UncertaintyMethod::Bootstrap.into(),
         return_draws: true,
-        predict_data_sizes: vec![3_200],
+        predict_data_sizes: vec![3_200, 1 << 40],
         ..pb::FitOptions::default()
     };
     let request = pb::FitCurveRequest {
@@ -250,10 +250,21 @@ fn a_fit_returned_can_be_sent_back() {
         predict_loss_response(&predict_loss_request(request, &limits()).unwrap())
     };
     let kept = predict(&fit);
-    let (before, after) = (fit.predictions[0], kept.predictions[0]);
-    assert!((before.predicted_loss / after.predicted_loss - 1.0).abs() < 1e-12);
-    let (before, after) = (before.interval.unwrap(), after.interval.unwrap());
-    assert!((before.lower / after.lower - 1.0).abs() < 1e-9 && (before.upper / after.upper - 1.0).abs() < 1e-9);
+    assert_eq!(fit.predictions.len(), kept.predictions.len());
+    for (before, after) in fit.predictions.iter().zip(&kept.predictions) {
+        assert!((before.predicted_loss / after.predicted_loss - 1.0).abs() < 1e-12);
+        let (before, after) = (before.interval.unwrap(), after.interval.unwrap());
+        assert!((before.lower / after.lower - 1.0).abs() < 1e-9 && (before.upper / after.upper - 1.0).abs() < 1e-9);
+    }
+    let far = |fit: &pb::CurveFit| predict(fit).predictions[1].interval.unwrap();
+    let unknown = pb::CurveFit {
+        data_size_largest: None,
+        ..fit.clone()
+    };
+    assert!(
+        far(&unknown).upper < far(&fit).upper,
+        "the drift beyond the data is part of the interval"
+    );
     // Coefficients in any order, draws in theirs.
     fit.coefficients.reverse();
     fit.draws.iter_mut().for_each(|draw| draw.values.reverse());
@@ -483,6 +494,7 @@ proptest! {
     fn arbitrary_kept_fits_are_predicted_from_or_refused(
         law in -1_i32..6, values in prop::collection::vec(number(), 0..5), draws in prop::collection::vec(number(), 0..5),
         sd in prop::option::of(number()), points_used in -3_i32..20, sizes in prop::collection::vec(integer(), 0..3),
+        data_size_largest in prop::option::of(integer()),
     ) {
         let names = crate::law::LawKind::ALL.iter().find(|k| law::wire_law(**k) as i32 == law).map(|k| k.coefficient_names());
         let names: Vec<String> = names.unwrap_or_default().iter().map(|n| n.name().to_owned()).collect();
@@ -496,6 +508,7 @@ proptest! {
             covariance: Some(pb::Covariance { coefficient_names: names.clone(), values: vec![0.1; names.len() * names.len()] }),
             residual_standard_deviation: sd,
             points_used,
+            data_size_largest,
             ..pb::CurveFit::default()
         };
         for fit in [pb::CurveFit { draws: vec![], ..fit.clone() }, fit] {
