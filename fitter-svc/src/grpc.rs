@@ -11,9 +11,8 @@ use finepick_proto::fitter::v1::{
     ListLawsResponse, PredictLossRequest, PredictLossResponse, SuggestNextSizeRequest, SuggestNextSizeResponse,
 };
 use svc_kit::BoxError;
+use svc_kit::limits::CpuSlots;
 use svc_kit::server::{App, Context};
-use svc_kit::status;
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use crate::config::{Config, FitterConfig};
@@ -26,7 +25,7 @@ use crate::{compare, crossover, suggest};
 pub struct Service {
     limits: Arc<FitterConfig>,
     /// Requests being computed: the work is pure CPU and must not crowd out the runtime.
-    slots: Arc<Semaphore>,
+    slots: CpuSlots,
 }
 
 impl Service {
@@ -35,23 +34,8 @@ impl Service {
     pub fn new(limits: &FitterConfig) -> Self {
         Self {
             limits: Arc::new(limits.clone()),
-            slots: Arc::new(Semaphore::new(limits.slots())),
+            slots: CpuSlots::new(limits.slots()),
         }
-    }
-
-    /// Runs CPU work on a blocking thread, once a slot is free. A caller who goes away while waiting frees its place;
-    /// work that has begun is finished.
-    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-        let slot = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .map_err(|error| status::bug(&error))?;
-        let span = tracing::Span::current();
-        let task = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            span.in_scope(work)
-        });
-        task.await.map_err(|error| status::bug(&error))
     }
 }
 
@@ -59,7 +43,7 @@ impl Service {
 impl FitterService for Service {
     async fn fit_curve(&self, request: Request<FitCurveRequest>) -> Result<Response<FitCurveResponse>, Status> {
         let request = convert::fit_curve_request(request.into_inner(), &self.limits)?;
-        let answer = self.compute(move || {
+        let answer = self.slots.run(move || {
             let found = forecast(&mut Fitter::default(), &request.curve.curve, &request.options.forecast);
             convert::fit_curve_response(&request, &found)
         });
@@ -71,7 +55,7 @@ impl FitterService for Service {
         request: Request<BatchFitCurvesRequest>,
     ) -> Result<Response<BatchFitCurvesResponse>, Status> {
         let request = convert::batch_fit_curves_request(request.into_inner(), &self.limits)?;
-        let answer = self.compute(move || {
+        let answer = self.slots.run(move || {
             let found = forecast_batch(&request.curves, &request.options.forecast);
             convert::batch_fit_curves_response(&request, &found)
         });
@@ -83,7 +67,8 @@ impl FitterService for Service {
         request: Request<PredictLossRequest>,
     ) -> Result<Response<PredictLossResponse>, Status> {
         let request = convert::predict_loss_request(request.into_inner(), &self.limits)?;
-        self.compute(move || convert::predict_loss_response(&request))
+        self.slots
+            .run(move || convert::predict_loss_response(&request))
             .await
             .map(Response::new)
     }
@@ -93,7 +78,7 @@ impl FitterService for Service {
         request: Request<CompareLawsRequest>,
     ) -> Result<Response<CompareLawsResponse>, Status> {
         let request = convert::compare_laws_request(request.into_inner(), &self.limits)?;
-        let answer = self.compute(move || {
+        let answer = self.slots.run(move || {
             let options = &request.options.forecast;
             let found = compare::compare(&request.curve.curve, &request.laws, &options.fit, request.holdout)?;
             let mut fitter = Fitter::default();
@@ -113,7 +98,7 @@ impl FitterService for Service {
         request: Request<FindCrossoverRequest>,
     ) -> Result<Response<FindCrossoverResponse>, Status> {
         let request = convert::find_crossover_request(request.into_inner(), &self.limits)?;
-        let answer = self.compute(move || {
+        let answer = self.slots.run(move || {
             crossover::find_crossover(&request.first.curve, &request.second.curve, &request.options)
                 .map(|found| convert::find_crossover_response(&request, &found))
         });
@@ -129,7 +114,8 @@ impl FitterService for Service {
     ) -> Result<Response<SuggestNextSizeResponse>, Status> {
         let (curve, options) = convert::suggest_next_size_request(request.into_inner(), &self.limits)?;
         let answer = self
-            .compute(move || suggest::suggest_next_size(&curve, &options))
+            .slots
+            .run(move || suggest::suggest_next_size(&curve, &options))
             .await?;
         answer
             .map(|found| Response::new(convert::suggest_next_size_response(&found)))
@@ -141,7 +127,7 @@ impl FitterService for Service {
         request: Request<FitJointLawRequest>,
     ) -> Result<Response<FitJointLawResponse>, Status> {
         let request = convert::fit_joint_law_request(request.into_inner(), &self.limits)?;
-        let answer = self.compute(move || {
+        let answer = self.slots.run(move || {
             let found = fit_joint(&request.panel, &request.options);
             convert::fit_joint_law_response(&request, &found)
         });

@@ -11,9 +11,8 @@ use finepick_proto::selector::v1::{
 };
 use svc_kit::BoxError;
 use svc_kit::client::Transport;
+use svc_kit::limits::CpuSlots;
 use svc_kit::server::{App, Context};
-use svc_kit::status;
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 pub use self::fitter_client::FitterClient;
@@ -29,7 +28,7 @@ pub struct Service {
     fitter: Arc<dyn Fitter>,
     max_candidates: usize,
     /// Rankings and replays being computed: the work is pure CPU and must not crowd out the runtime.
-    slots: Arc<Semaphore>,
+    slots: CpuSlots,
 }
 
 impl std::fmt::Debug for Service {
@@ -47,23 +46,8 @@ impl Service {
         Self {
             fitter,
             max_candidates: config.max_candidates,
-            slots: Arc::new(Semaphore::new(config.slots())),
+            slots: CpuSlots::new(config.slots()),
         }
-    }
-
-    /// Runs CPU work on a blocking thread, once a slot is free. A caller who goes away while waiting frees its place;
-    /// work that has begun is finished.
-    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-        let slot = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .map_err(|error| status::bug(&error))?;
-        let span = tracing::Span::current();
-        let task = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            span.in_scope(work)
-        });
-        task.await.map_err(|error| status::bug(&error))
     }
 
     async fn fitted(&self, request: Option<FitRequest>) -> Result<Option<FittedForecasts>, Status> {
@@ -86,7 +70,8 @@ impl SelectorService for Service {
         let to_fit = ranking::fit_request(&table, &request).map_err(|error| convert::rank_status(&error))?;
         let fitted = self.fitted(to_fit).await?;
         let ranking = self
-            .compute(move || ranking::rank(&table, &request, fitted.as_ref()))
+            .slots
+            .run(move || ranking::rank(&table, &request, fitted.as_ref()))
             .await?;
         convert::rank_response(ranking.map_err(|error| convert::rank_status(&error))?).map(Response::new)
     }
@@ -99,7 +84,8 @@ impl SelectorService for Service {
         let to_fit = simulate::fit_request(&table, &request).map_err(|error| convert::simulate_status(&error))?;
         let fitted = self.fitted(to_fit).await?;
         let found = self
-            .compute(move || simulate::simulate(&table, &request, fitted.as_ref()))
+            .slots
+            .run(move || simulate::simulate(&table, &request, fitted.as_ref()))
             .await?;
         let found = found.map_err(|error| convert::simulate_status(&error))?;
         Ok(Response::new(convert::simulate_response(found)))

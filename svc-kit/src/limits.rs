@@ -1,12 +1,14 @@
-//! The layers that bound a call: its time, its neighbours, and what a panic in it may break.
+//! What bounds a call: its time, its neighbours, its computing, and what a panic in it may break.
 //!
-//! Each is a tower layer over `Request<Body> → Response<Body>` that never fails: what goes wrong becomes a gRPC status.
+//! All but [`CpuSlots`] are tower layers over `Request<Body> → Response<Body>` that never fail: what goes wrong becomes a gRPC status.
 
 mod admission;
+mod cpu;
 mod deadline;
 mod panic;
 
 pub use self::admission::{Admission, AdmissionLayer};
+pub use self::cpu::CpuSlots;
 pub use self::deadline::{DeadlineLayer, format_timeout, parse_timeout};
 pub use self::panic::CatchPanicLayer;
 
