@@ -1,0 +1,1 @@
+//! finepick-conformance: proves a trainer plugin against the contract.

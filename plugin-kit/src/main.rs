@@ -1,0 +1,3 @@
+//! finepick-conformance: proves a trainer plugin against the contract.
+
+fn main() {}
