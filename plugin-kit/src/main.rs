@@ -1,3 +1,9 @@
-//! finepick-conformance: proves a trainer plugin against the contract.
+//! The binary `finepick-conformance`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    plugin_kit::main(&plugin_kit::Args::parse())
+}
