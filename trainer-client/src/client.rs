@@ -106,8 +106,11 @@ impl TrainerClient {
     /// # Errors
     /// The name cannot stand in metadata: it holds something else than printable ASCII.
     pub fn for_trainer(self, name: &str) -> Result<Self, TrainerError> {
-        let unsendable = |_| Status::invalid_argument(format!("{name:?} is no trainer's name: printable ASCII only"));
-        let trainer = Some(AsciiMetadataValue::try_from(name).map_err(unsendable)?);
+        let Some(trainer) = metadata_value(name) else {
+            let message = format!("{name:?} is no trainer's name: printable ASCII only");
+            return Err(Status::invalid_argument(message).into());
+        };
+        let trainer = Some(trainer);
         Ok(Self { trainer, ..self })
     }
 
@@ -356,10 +359,16 @@ impl TrainerClient {
             metadata.insert(TRAINER_KEY, trainer.clone());
         }
         // An id that metadata cannot hold is none that a trainer accepts: it says so itself.
-        if let Some(key) = training_run_id.and_then(|id| AsciiMetadataValue::try_from(id).ok()) {
+        if let Some(key) = training_run_id.and_then(metadata_value) {
             metadata.insert(AFFINITY_KEY, key);
         }
     }
+}
+
+/// Text as metadata, which holds printable ASCII only.
+fn metadata_value(text: &str) -> Option<AsciiMetadataValue> {
+    let printable = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    printable.then(|| text.parse().ok()).flatten()
 }
 
 /// The trainers' names in the metadata of an answer to `GetTrainerInfo`, the default first; none when no gateway is on the
