@@ -43,9 +43,9 @@ impl Options {
         Self {
             target: target.into(),
             tls_ca: None,
-            model: "sim://model".to_owned(),
+            model: "sim://tiny-20m".to_owned(),
             data: "sim://data".to_owned(),
-            sizes: vec![0, 100, 200],
+            sizes: vec![0, 2_000, 4_000],
             long_size: 1_000_000_000,
             long_epochs: None,
             capabilities: Vec::new(),

@@ -123,7 +123,7 @@ async fn sane(scope: &Scope) -> Verdict {
         let named = one.retention_set.is_empty() == (kind == EvaluationKind::HeldOut);
         ensure("C-7.7", named, "a retention_set on retention evaluations only", one)?;
     }
-    for step in &run.progress {
+    if let Some(step) = &run.progress {
         let loss = step.training_loss;
         ensure(
             "C-7.2",

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use futures::{StreamExt as _, stream};
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::{FileDescriptorResponse, ServerReflectionRequest};
+use tonic_reflection::pb::v1::{FileDescriptorResponse, ServerReflectionRequest, ServerReflectionResponse};
 
 use crate::case::{Case, Needs, case};
 use crate::kit::Scope;
@@ -76,19 +75,34 @@ async fn health(scope: &Scope) -> Verdict {
     }
 }
 
-/// One question, one answer.
+/// One question, one answer; by `v1` of the protocol, or by `v1alpha`, which says the same on the wire.
 async fn ask(scope: &Scope, question: MessageRequest) -> Verdict<Option<MessageResponse>> {
+    let mut refused = None;
+    for version in ["v1", "v1alpha"] {
+        match ask_by(scope, version, question.clone()).await {
+            Err(status) if status.code() == Code::Unimplemented => refused = Some(status),
+            answer => return succeed("C-15.2", "ServerReflectionInfo", answer),
+        }
+    }
+    let got = refused.as_ref().map(describe).unwrap_or_default();
+    fail("C-15.2", "grpc.reflection.v1 or v1alpha is served", got)
+}
+
+async fn ask_by(scope: &Scope, version: &str, question: MessageRequest) -> Result<Option<MessageResponse>, Status> {
+    let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+    let path = path.parse().map_err(|_| Status::internal("no path"))?;
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(question),
     };
-    let mut client = ServerReflectionClient::new(scope.channel.clone());
-    let call = "ServerReflectionInfo";
-    let answer = client
-        .server_reflection_info(stream::iter([request]).chain(stream::pending()))
-        .await;
-    let answer = succeed("C-15.2", call, answer)?.into_inner().message().await;
-    Ok(succeed("C-15.2", call, answer)?.and_then(|answer| answer.message_response))
+    let mut client = tonic::client::Grpc::new(scope.channel.clone());
+    let ready = client.ready().await;
+    ready.map_err(|error| Status::unavailable(error.to_string()))?;
+    let questions = tonic::Request::new(stream::iter([request]).chain(stream::pending()));
+    let codec = tonic_prost::ProstCodec::<_, ServerReflectionResponse>::default();
+    let answers = client.streaming(questions, path, codec).await?;
+    let answer = answers.into_inner().message().await?;
+    Ok(answer.and_then(|answer| answer.message_response))
 }
 
 async fn reflection(scope: &Scope) -> Verdict {
