@@ -57,8 +57,8 @@ pub struct SimulationConfig {
     pub heartbeat_interval: HumanDuration,
     /// Relative standard deviation of the losses.
     pub noise: f64,
-    /// Laws: `MODEL_URI=B,D_l,beta,E` or `MODEL_URI|METHOD=B,D_l,beta,E`.
-    pub laws: Vec<String>,
+    /// Laws, separated by `;`: `MODEL_URI=B,D_l,beta,E` or `MODEL_URI|METHOD=B,D_l,beta,E`.
+    pub laws: String,
     /// Claimed methods.
     pub methods: Vec<String>,
     /// Claimed precisions; the first is the default.
@@ -125,7 +125,7 @@ impl Default for SimulationConfig {
             watchdog: HumanDuration::from_secs(600),
             heartbeat_interval: HumanDuration::from_secs(5),
             noise: 0.003,
-            laws: Vec::new(),
+            laws: String::new(),
             methods: texts(&["full", "lora", "prompt"]),
             precisions: texts(&["bf16", "fp32"]),
             uri_schemes: texts(&["sim", "hf", "s3", "https"]),
@@ -168,7 +168,7 @@ impl SimulationConfig {
             queue_limit: self.queue_limit,
             start_delay: crate::plan::seconds(self.start_delay.get().as_secs_f64() * self.speed),
             capabilities: self.capabilities(),
-            laws: self.laws.iter().filter_map(|text| declared_law(text).ok()).collect(),
+            laws: self.declared_laws().filter_map(Result::ok).collect(),
             noise: self.noise,
             flops: self.device_teraflops * 1e12,
             prepare: self.prepare.get(),
@@ -189,6 +189,11 @@ impl SimulationConfig {
                 per_run: self.price_per_run,
             }),
         }
+    }
+
+    fn declared_laws(&self) -> impl Iterator<Item = Result<DeclaredLaw, String>> {
+        let texts = self.laws.split(';').map(str::trim);
+        texts.filter(|text| !text.is_empty()).map(declared_law)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -263,7 +268,7 @@ impl SimulationConfig {
         if !currency.is_empty() && (currency.len() != 3 || !currency.iter().all(u8::is_ascii_uppercase)) {
             return wrong("currency", "must be three capital letters, or empty");
         }
-        self.laws.iter().try_for_each(|text| declared_law(text).map(drop))?;
+        self.declared_laws().try_for_each(|law| law.map(drop))?;
         self.validate_mischief()
     }
 
@@ -353,7 +358,7 @@ impl ServiceConfig for Config {
         ("simulation.noise", "Relative standard deviation of the losses, 0 to 1."),
         (
             "simulation.laws",
-            "Declared laws, `MODEL_URI=B,D_l,beta,E` or `MODEL_URI|METHOD=B,D_l,beta,E`; others follow from the model's URI.",
+            "Declared laws, separated by `;`: `MODEL_URI=B,D_l,beta,E` or `MODEL_URI|METHOD=B,D_l,beta,E`; others follow from the model's URI.",
         ),
         ("simulation.methods", "Claimed tuning methods."),
         ("simulation.precisions", "Claimed precisions; the first is the default."),
@@ -467,6 +472,6 @@ mod tests {
         assert!(wrong(|c| c.fault = "crash".into()).contains("simulation.allow_crash"));
         assert!(wrong(|c| c.lie = "truth".into()).contains("simulation.lie"));
         assert!(wrong(|c| c.methods = vec!["magic".into()]).contains("simulation.methods"));
-        assert!(wrong(|c| c.laws = vec!["x".into()]).contains("simulation.laws"));
+        assert!(wrong(|c| c.laws = "m=1,1,1,1; x".into()).contains("simulation.laws"));
     }
 }

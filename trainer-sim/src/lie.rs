@@ -84,7 +84,7 @@ lies! {
     AnySpec = "any_spec",
     /// Retention sets are claimed, and never evaluated.
     RetentionMissing = "retention_missing",
-    /// Create answers only after three seconds.
+    /// Create answers only after six seconds.
     CreateWaits = "create_waits",
 }
 
