@@ -1,6 +1,6 @@
 //! The losses: a declared law per candidate, and seeded noise.
 //!
-//! The law is the rectified one, L(D) = B / (D_l + D^β) + E (Lin et al., ICML 2024, arXiv 2402.02314, eq. 4). Where neither
+//! The law is the rectified one, `L(D) = B / (D_l + D^β) + E` (Lin et al., ICML 2024, arXiv 2402.02314, eq. 4). Where neither
 //! the configuration nor a label declares its coefficients they are derived from hashes of the model's URI and the method
 //! ([`Law::derived`]). Noise is multiplicative and depends on the spec and its seeds alone, never on time or order.
 
@@ -10,12 +10,12 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::spec::{MethodKind, Spec};
 
-/// Coefficients of L(D) = B / (D_l + D^β) + E.
+/// Coefficients of `L(D) = B / (D_l + D^β) + E`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Law {
     /// B, nats·examples^β, ≥ 0.
     pub reducible_scale: f64,
-    /// D_l, examples^β, > 0: the zero-shot loss is finite.
+    /// `D_l`, examples^β, > 0: the zero-shot loss is finite.
     pub pre_learned_data_size: f64,
     /// β, in (0, 4].
     pub data_exponent: f64,
@@ -68,7 +68,7 @@ impl Law {
 
     /// The law of a candidate nobody declared one for. With u, v, w uniform in [0, 1) from a hash of the URI and N the
     /// number of weights:
-    /// E = 1.5 + 2·(N / 10⁶)^−0.25·(0.8 + 0.4·u), L(0) = E + 0.6 + 1.8·v, β = 0.2 + 0.35·w, and the knee D_l^(1/β) is
+    /// E = 1.5 + 2·(N / 10⁶)^−0.25·(0.8 + 0.4·u), L(0) = E + 0.6 + 1.8·v, β = 0.2 + 0.35·w, and the knee `D_l^(1/β)` is
     /// log-uniform in 100 to 10,000 examples; B follows from L(0). The zero-shot loss is the model's alone. Adapters
     /// learn with fewer examples and end higher: LoRA has E + 0.02, 0.95·β and half the knee; prompts E + 0.08, 0.85·β
     /// and a quarter of it.
@@ -137,7 +137,7 @@ pub fn deviate(spec: &Spec, measured: &str, data_size: i64) -> f64 {
     drawn.clamp(-4.0, 4.0)
 }
 
-/// FNV-1a over the parts, each ended by 0xff, and the finalizer of SplitMix64: the same on every machine and version.
+/// FNV-1a over the parts, each ended by 0xff, and the finalizer of `SplitMix64`: the same on every machine and version.
 #[must_use]
 pub fn fingerprint(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;

@@ -102,11 +102,18 @@ pub mod simulation;
 pub mod spec;
 pub mod state;
 
+#[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod engine;
+#[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
 pub mod lies;
 
+#[cfg(feature = "server")]
 pub use config::SimulationConfig;
+#[cfg(feature = "server")]
 pub use engine::Trainer;

@@ -1,4 +1,4 @@
-//! The names of the lies. What they do to answers and streams is in [`lies`](crate::lies), and only there.
+//! The names of the lies. What they do to answers and streams is in `lies.rs`, and only there.
 
 macro_rules! lies {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {

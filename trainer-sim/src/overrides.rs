@@ -166,11 +166,8 @@ impl Overrides {
             "fault_at" => self.fault_point = Some(FaultPoint::Share(number(value, 0.0, 1.0)?)),
             "fault_step" => self.fault_point = Some(FaultPoint::Step(whole(value, 0)?)),
             "law" => {
-                self.law = Some(
-                    value
-                        .parse()
-                        .map_err(|error: crate::law::ParseLawError| error.to_string())?,
-                )
+                let law = value.parse();
+                self.law = Some(law.map_err(|error: crate::law::ParseLawError| error.to_string())?);
             }
             "noise" => self.noise = Some(number(value, 0.0, 1.0)?),
             "parameters" => self.parameters = Some(number(value, 1.0, 1e15)?),

@@ -255,14 +255,11 @@ fn total_steps(spec: &Spec, batch: i64) -> i64 {
     if size == 0 {
         return 0;
     }
-    match spec.hyperparameters.steps {
-        Some(steps) => i64::from(steps),
-        None => {
-            let epochs = i128::from(spec.hyperparameters.epochs.unwrap_or(1));
-            let sequences = i128::from(size) * epochs;
-            i64::try_from((sequences + i128::from(batch) - 1) / i128::from(batch)).unwrap_or(i64::MAX)
-        }
+    if let Some(steps) = spec.hyperparameters.steps {
+        return i64::from(steps);
     }
+    let sequences = i128::from(size) * i128::from(spec.hyperparameters.epochs.unwrap_or(1));
+    i64::try_from((sequences + i128::from(batch) - 1) / i128::from(batch)).unwrap_or(i64::MAX)
 }
 
 fn declared(spec: &Spec, kind: MethodKind, settings: &Settings, parameters: f64) -> Law {

@@ -1,4 +1,4 @@
-//! What the simulation is set to, in the domain's own types. [`crate::config`] reads it from a configuration.
+//! What the simulation is set to, in the domain's own types. `config.rs` reads it from a configuration.
 
 use std::time::Duration;
 

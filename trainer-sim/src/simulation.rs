@@ -187,7 +187,7 @@ impl Simulation {
         if !violations.is_empty() {
             return Err(Refusal::Invalid(violations));
         }
-        self.claim("estimate", self.settings.capabilities.estimate)?;
+        claim("estimate", self.settings.capabilities.estimate)?;
         let missing = capability::missing(spec, &self.settings);
         if !missing.is_empty() {
             return Err(Refusal::Missing(missing));
@@ -301,7 +301,7 @@ impl Simulation {
 
     fn pausable(&self, id: &str) -> Result<u64, Refusal> {
         check_id(id).map_err(|violation| Refusal::Invalid(vec![violation]))?;
-        self.claim("pause", self.settings.capabilities.pause)?;
+        claim("pause", self.settings.capabilities.pause)?;
         let run = self.find(id)?;
         if run.state.is_ended() {
             return Err(Refusal::WrongState {
@@ -310,18 +310,6 @@ impl Simulation {
             });
         }
         Ok(run.key)
-    }
-
-    fn claim(&self, capability: &'static str, claimed: bool) -> Result<(), Refusal> {
-        if claimed {
-            return Ok(());
-        }
-        let description = format!("the trainer does not claim {capability}");
-        Err(Refusal::Missing(vec![Missing::new(
-            capability,
-            capability,
-            description,
-        )]))
     }
 
     /// Forgets an ended run.
@@ -367,4 +355,17 @@ fn wait_reason(spec: &Spec) -> WaitReason {
     } else {
         WaitReason::DeviceBusy
     }
+}
+
+/// Refuses what is not claimed.
+fn claim(capability: &'static str, claimed: bool) -> Result<(), Refusal> {
+    if claimed {
+        return Ok(());
+    }
+    let description = format!("the trainer does not claim {capability}");
+    Err(Refusal::Missing(vec![Missing::new(
+        capability,
+        capability,
+        description,
+    )]))
 }

@@ -43,7 +43,7 @@ pub(super) fn status(refusal: Refusal, clock: &dyn Clock) -> Status {
         Refusal::NotReady(left) => {
             let left = clock
                 .real(left)
-                .clamp(Duration::from_millis(50), Duration::from_secs(60));
+                .clamp(Duration::from_millis(50), Duration::from_mins(1));
             status::unavailable(ErrorReason::TrainerNotReady.as_reason(), description, left)
         }
         Refusal::QueueFull => status::unavailable(ErrorReason::QueueFull.as_reason(), description, RETRY_AFTER),

@@ -168,7 +168,7 @@ pub(super) fn event(event: &Event, clock: &dyn Clock) -> wire::TrainingEvent {
             wait_reason: wait_reason(Some(*wait)).into(),
             ..wire::StateChanged::default()
         }),
-        Happening::State(way, detail) => Kind::StateChanged(state_changed(way, detail)),
+        Happening::State(way, detail) => Kind::StateChanged(state_changed(*way, detail)),
         Happening::Progress(found) => Kind::Progress(progress(found)),
         Happening::Evaluation(found) => Kind::Evaluation(evaluation(found)),
         Happening::Log(line) => Kind::Log(wire::LogLine {
@@ -193,7 +193,7 @@ pub(super) fn heartbeat(last_sequence: i64, clock: &dyn Clock) -> wire::Training
     }
 }
 
-fn state_changed(way: &Transition, detail: &str) -> wire::StateChanged {
+fn state_changed(way: Transition, detail: &str) -> wire::StateChanged {
     wire::StateChanged {
         from: state(way.from).into(),
         to: state(way.to).into(),
