@@ -22,6 +22,10 @@ use crate::watch::Record;
 /// Calls that the kit makes at the same time at most, where it makes many.
 pub(crate) const CALLS_AT_ONCE: usize = 16;
 
+/// Bounds of the pause between two attempts to create a run: a suite of a minute does not wait for minutes.
+const MIN_DELAY: Duration = Duration::from_millis(20);
+const MAX_DELAY: Duration = Duration::from_millis(250);
+
 /// The trainer under test.
 #[derive(Debug)]
 pub(crate) struct Kit {
@@ -193,20 +197,22 @@ impl Scope {
         id: &str,
         spec: &pb::TrainingRunSpec,
     ) -> Result<pb::TrainingRun, Status> {
+        self.patiently(|| self.create(id, spec)).await
+    }
+
+    /// Repeats a create while the queue is full, as the trainer asks for it.
+    pub(crate) async fn patiently<T, F>(&self, create: impl Fn() -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
         let until = Instant::now() + self.options.run_timeout;
         loop {
-            let answer = self.create(id, spec).await;
-            match &answer {
+            match create().await {
                 Err(status) if status.code() == Code::Unavailable && Instant::now() < until => {
                     let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
-                    sleep(
-                        asked
-                            .unwrap_or_default()
-                            .clamp(Duration::from_millis(20), Duration::from_millis(250)),
-                    )
-                    .await;
+                    sleep(asked.unwrap_or_default().clamp(MIN_DELAY, MAX_DELAY)).await;
                 }
-                _ => return answer,
+                answer => return answer,
             }
         }
     }
