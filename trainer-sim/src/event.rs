@@ -192,10 +192,10 @@ mod tests {
             transient.drain(..transient.len().saturating_sub(retained));
             let expected: Vec<i64> = (0..kinds.len())
                 .filter(|i| kinds[*i] || transient.contains(i))
-                .map(|i| i as i64 + 1)
+                .map(|i| i64::try_from(i).unwrap() + 1)
                 .collect();
             prop_assert_eq!(read, expected);
-            prop_assert_eq!(log.last_sequence(), kinds.len() as i64);
+            prop_assert_eq!(log.last_sequence(), i64::try_from(kinds.len()).unwrap());
         }
     }
 }

@@ -28,7 +28,7 @@ lies! {
     NegativeLoss = "negative_loss",
     /// Evaluations name a size that nobody asked for.
     WrongSize = "wrong_size",
-    /// The largest size's held-out loss is left out, and the run has SUCCEEDED all the same.
+    /// Held-out losses of sizes above 0 are left out, and the run has SUCCEEDED all the same.
     MissingEvaluation = "missing_evaluation",
     /// Costs fall from event to event.
     DecreasingCost = "decreasing_cost",

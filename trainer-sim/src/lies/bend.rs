@@ -57,8 +57,7 @@ pub(super) fn plain_spec() -> wire::TrainingRunSpec {
     }
 }
 
-/// The largest size's held-out loss is what [`Lie::MissingEvaluation`] leaves out; a stream knows no sizes, so there it
-/// is every one above 0.
+/// Is this an evaluation that the lie leaves out?
 fn is_hidden(lie: Lie, evaluation: &wire::Evaluation) -> bool {
     let held_out = evaluation.kind() == wire::EvaluationKind::HeldOut;
     match lie {

@@ -14,7 +14,7 @@ use trainer_sim::state::{Cause, Failure, RunState, WaitReason, transition};
 
 #[derive(Debug, Clone)]
 enum Call {
-    Create(u8, Spec),
+    Create(u8, Box<Spec>),
     Cancel(u8),
     Pause(u8),
     Resume(u8),
@@ -62,7 +62,7 @@ fn spec_strategy() -> impl Strategy<Value = Spec> {
 fn calls() -> impl Strategy<Value = Vec<Call>> {
     let id = 0_u8..6;
     let call = prop_oneof![
-        3 => (id.clone(), spec_strategy()).prop_map(|(id, spec)| Call::Create(id, spec)),
+        3 => (id.clone(), spec_strategy()).prop_map(|(id, spec)| Call::Create(id, Box::new(spec))),
         1 => id.clone().prop_map(Call::Cancel),
         1 => id.clone().prop_map(Call::Pause),
         2 => id.clone().prop_map(Call::Resume),
@@ -149,7 +149,7 @@ fn play(calls: &[Call]) -> Result<Simulation, TestCaseError> {
         let name = |id: &u8| format!("r{id}");
         // Refusals are checked elsewhere; here only what they leave behind matters.
         match call {
-            Call::Create(id, spec) => drop(simulation.create(&name(id), spec.clone())),
+            Call::Create(id, spec) => drop(simulation.create(&name(id), *spec.clone())),
             Call::Cancel(id) => drop(simulation.cancel(&name(id))),
             Call::Pause(id) => drop(simulation.pause(&name(id))),
             Call::Resume(id) => drop(simulation.resume(&name(id))),

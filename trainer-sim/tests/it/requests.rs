@@ -47,12 +47,31 @@ fn set(name: &str, uri: &str) -> wire::RetentionSet {
     }
 }
 
+fn no_data() -> wire::RetentionSet {
+    wire::RetentionSet {
+        name: "a".to_owned(),
+        data: None,
+    }
+}
+
 fn limit(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos })
 }
 
-/// Wrong specs, each with the one field at fault.
-fn wrong_specs() -> Vec<(wire::TrainingRunSpec, &'static str)> {
+/// A wrong spec, and the one field at fault.
+type Wrong = (wire::TrainingRunSpec, &'static str);
+
+fn wrong_specs() -> Vec<Wrong> {
+    [
+        wrong_references(),
+        wrong_methods(),
+        wrong_hyperparameters(),
+        wrong_rest(),
+    ]
+    .concat()
+}
+
+fn wrong_references() -> Vec<Wrong> {
     let long = "x".repeat(257);
     vec![
         (with(|s| s.candidate_id.clear()), "spec.candidate_id"),
@@ -69,6 +88,11 @@ fn wrong_specs() -> Vec<(wire::TrainingRunSpec, &'static str)> {
         (with(|s| s.data_sizes = vec![1, 1]), "spec.data_sizes[1]"),
         (with(|s| s.data_sizes = vec![1, 3, 2]), "spec.data_sizes[2]"),
         (with(|s| s.data_sizes = vec![i64::MIN]), "spec.data_sizes[0]"),
+    ]
+}
+
+fn wrong_methods() -> Vec<Wrong> {
+    vec![
         (with(|s| s.method = None), "spec.method"),
         (with(|s| s.method = Some(wire::TuningMethod::default())), "spec.method"),
         (with(|s| s.method = lora(0, None, None)), "spec.method.lora.rank"),
@@ -88,6 +112,11 @@ fn wrong_specs() -> Vec<(wire::TrainingRunSpec, &'static str)> {
         ),
         (with(|s| s.method = prompt(0)), "spec.method.prompt.length"),
         (with(|s| s.method = prompt(i32::MAX)), "spec.method.prompt.length"),
+    ]
+}
+
+fn wrong_hyperparameters() -> Vec<Wrong> {
+    vec![
         (tuned(|h| h.epochs = Some(0)), "spec.hyperparameters.epochs"),
         (tuned(|h| h.epochs = Some(10_001)), "spec.hyperparameters.epochs"),
         (tuned(|h| h.steps = Some(-1)), "spec.hyperparameters.steps"),
@@ -121,6 +150,12 @@ fn wrong_specs() -> Vec<(wire::TrainingRunSpec, &'static str)> {
             "spec.hyperparameters.weight_decay",
         ),
         (tuned(|h| h.clip_norm = Some(0.0)), "spec.hyperparameters.clip_norm"),
+    ]
+}
+
+fn wrong_rest() -> Vec<Wrong> {
+    let long = "x".repeat(257);
+    vec![
         (
             with(|s| s.retention_sets = vec![set("", "x")]),
             "spec.retention_sets[0].name",
@@ -134,12 +169,7 @@ fn wrong_specs() -> Vec<(wire::TrainingRunSpec, &'static str)> {
             "spec.retention_sets[0].data.uri",
         ),
         (
-            with(|s| {
-                s.retention_sets = vec![wire::RetentionSet {
-                    name: "a".into(),
-                    data: None,
-                }]
-            }),
+            with(|s| s.retention_sets = vec![no_data()]),
             "spec.retention_sets[0].data",
         ),
         (
