@@ -1,8 +1,186 @@
-//! The services of the suite, hosted in one process.
+//! The services of the suite, hosted in one process: for commands without `--endpoint`, and for `finepick up`.
+
+use std::collections::BTreeMap;
+
+use fitter_svc::config::FitterConfig;
+use gateway::Gateway;
+use gateway::config::BackendConfig;
+use selector_svc::config::SelectorConfig;
+use serde::{Deserialize, Serialize};
 use svc_kit::BoxError;
 use svc_kit::client::Transport;
-use svc_kit::server::Context;
-/// stub
-pub async fn local_services(_context: &Context) -> Result<(Transport, Transport), BoxError> {
-    Err("not yet".into())
+use svc_kit::config::{ByteSize, HumanDuration, ServerConfig, ServiceConfig, TelemetryConfig};
+use svc_kit::server::{App, Context};
+use svc_kit::shutdown::Token;
+
+/// The full name of the fitter's service.
+const FITTER: &str = "finepick.fitter.v1.FitterService";
+/// The full name of the selector's service.
+const SELECTOR: &str = "finepick.selector.v1.SelectorService";
+/// Largest message between the services of one process, in MiB.
+const LOCAL_MESSAGE_MEBIBYTES: u64 = 64;
+
+/// The configuration of `finepick up`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SuiteConfig {
+    /// `[server]`: the one port.
+    pub server: ServerConfig,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
+    /// `[fitter]`: limits of the fitter.
+    pub fitter: FitterConfig,
+    /// `[selector]`: limits of the selector.
+    pub selector: SelectorConfig,
+    /// `[backends.NAME]`: services in other processes, beside or instead of those hosted here.
+    pub backends: BTreeMap<String, BackendConfig>,
+}
+
+impl Default for SuiteConfig {
+    fn default() -> Self {
+        Self {
+            server: gateway::config::Config::default().server,
+            telemetry: TelemetryConfig::default(),
+            fitter: FitterConfig::default(),
+            selector: SelectorConfig::default(),
+            backends: BTreeMap::new(),
+        }
+    }
+}
+
+impl SuiteConfig {
+    /// The part that the gateway reads.
+    fn gateway(&self) -> gateway::config::Config {
+        gateway::config::Config {
+            server: self.server.clone(),
+            telemetry: self.telemetry.clone(),
+            backends: self.backends.clone(),
+        }
+    }
+
+    /// The other process that answers for a service, if one is configured.
+    fn elsewhere(&self, service: &str) -> Result<Option<Transport>, BoxError> {
+        let backend = self
+            .backends
+            .values()
+            .find(|backend| backend.services.iter().any(|name| name == service));
+        Ok(backend
+            .map(|backend| Transport::remote(&backend.endpoint_config()))
+            .transpose()?)
+    }
+}
+
+impl ServiceConfig for SuiteConfig {
+    // `backends` is empty by default and has no rows; docs/configuration.md tells of it in prose.
+    const MEANINGS: &'static [(&'static str, &'static str)] = &[
+        ("fitter.*", "As in the configuration of fitter-svc."),
+        ("selector.*", "As in the configuration of selector-svc."),
+    ];
+
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let fitter = fitter_svc::config::Config {
+            fitter: self.fitter.clone(),
+            ..fitter_svc::config::Config::default()
+        };
+        fitter.validate()?;
+        let selector = selector_svc::config::Config {
+            selector: self.selector.clone(),
+            ..selector_svc::config::Config::default()
+        };
+        selector.validate()?;
+        self.gateway().validate()
+    }
+}
+
+/// What a stack inside this process is held to: the edge has the limits, a second set would only queue twice.
+fn unlimited() -> ServerConfig {
+    ServerConfig {
+        max_message_bytes: ByteSize::mebibytes(LOCAL_MESSAGE_MEBIBYTES),
+        request_timeout: HumanDuration::from_secs(0),
+        ..ServerConfig::on_port(0)
+    }
+}
+
+fn local_fitter(config: &FitterConfig, server: &ServerConfig, shutdown: &Token) -> Result<Transport, BoxError> {
+    let context = Context::new(server, shutdown.clone());
+    let stack = fitter_svc::grpc::app(config, &context).into_local(server, &context)?;
+    Ok(Transport::local(stack))
+}
+
+fn local_selector(
+    config: &SelectorConfig,
+    fitter: Transport,
+    server: &ServerConfig,
+    shutdown: &Token,
+) -> Result<Transport, BoxError> {
+    let context = Context::new(server, shutdown.clone());
+    let stack = selector_svc::grpc::app(fitter, config, &context).into_local(server, &context)?;
+    Ok(Transport::local(stack))
+}
+
+/// Fitter and selector in this process, for one command.
+///
+/// # Errors
+/// The services cannot be put together.
+pub fn local_services() -> Result<(Transport, Transport), BoxError> {
+    let (server, shutdown) = (unlimited(), Token::new());
+    let fitter = local_fitter(&FitterConfig::default(), &server, &shutdown)?;
+    let selector = local_selector(&SelectorConfig::default(), fitter.clone(), &server, &shutdown)?;
+    Ok((fitter, selector))
+}
+
+/// The suite behind one gateway.
+///
+/// # Errors
+/// An endpoint or a certificate of the configuration cannot be used.
+#[allow(clippy::unused_async, reason = "the signature svc_kit::run takes")]
+pub async fn assemble(config: SuiteConfig, context: Context) -> Result<App, BoxError> {
+    let server = ServerConfig {
+        max_message_bytes: config.server.max_message_bytes,
+        ..unlimited()
+    };
+    let fitter = match config.elsewhere(FITTER)? {
+        Some(fitter) => fitter,
+        None => local_fitter(&config.fitter, &server, &context.shutdown)?,
+    };
+    let mut gateway = Gateway::from_config(&config.gateway())?;
+    if config.elsewhere(SELECTOR)?.is_none() {
+        let selector = local_selector(&config.selector, fitter.clone(), &server, &context.shutdown)?;
+        gateway = gateway.remote(SELECTOR, selector)?;
+    }
+    if config.elsewhere(FITTER)?.is_none() {
+        gateway = gateway.remote(FITTER, fitter)?;
+    }
+    Ok(gateway.into_app(finepick_proto::FILE_DESCRIPTOR_SET, &context))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_page_is_up_to_date() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let block = svc_kit::config::reference::<SuiteConfig>("finepick").unwrap();
+        assert_eq!(svc_kit::config::check_golden(&page, &block), Ok(()));
+    }
+
+    #[test]
+    fn the_parts_are_validated() {
+        assert_eq!(SuiteConfig::default().validate(), Ok(()));
+        let mut config = SuiteConfig::default();
+        config.selector.max_candidates = 0;
+        assert!(config.validate().unwrap_err().starts_with("selector."));
+        let mut config = SuiteConfig::default();
+        config.fitter.max_curves = 0;
+        assert!(config.validate().unwrap_err().starts_with("fitter."));
+    }
 }
