@@ -124,3 +124,57 @@ impl Clock for ManualClock {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn real_time_passes_as_fast_as_it_is_told() {
+        let clock = RealClock::new(60.0);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(clock.now(), Duration::from_mins(2));
+        assert_eq!(clock.real(Duration::from_secs(30)), Duration::from_millis(500));
+        let ahead = clock
+            .wall(Duration::from_mins(1))
+            .duration_since(clock.wall(Duration::ZERO));
+        assert_eq!(ahead.unwrap(), Duration::from_secs(1));
+        clock.wait(Some(Duration::from_mins(3))).await;
+        assert!(clock.now() >= Duration::from_mins(3));
+        clock.wait(Some(Duration::ZERO)).await;
+        let never = tokio::time::timeout(Duration::from_hours(48), clock.wait(None)).await;
+        assert!(never.is_err());
+    }
+
+    #[tokio::test]
+    async fn turned_time_stands_until_it_is_turned() {
+        let clock = ManualClock::new();
+        let waiting = tokio::spawn(clock.wait(Some(Duration::from_secs(5))));
+        clock.advance(Duration::from_secs(4));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        clock.advance(Duration::from_secs(1));
+        waiting.await.unwrap();
+        assert_eq!(clock.now(), Duration::from_secs(5));
+        clock.advance(Duration::MAX);
+        assert_eq!(clock.wall(clock.now()), SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn absurd_speeds_and_times_do_not_panic() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        for speed in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
+            let clock = RealClock::new(speed);
+            let _ = (
+                clock.now(),
+                clock.real(Duration::MAX),
+                clock.wall(Duration::MAX),
+                clock.wait(Some(Duration::MAX)),
+            );
+        }
+    }
+}

@@ -401,3 +401,6 @@ impl Estimate {
 pub fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.clamp(0.0, 1e11)).unwrap_or(Duration::ZERO)
 }
+
+#[cfg(test)]
+mod tests;

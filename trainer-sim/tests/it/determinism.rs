@@ -93,3 +93,22 @@ async fn events_do_not_depend_on_how_often_somebody_looks() {
     assert_eq!(histories[0], histories[1]);
     assert_eq!(histories[0], histories[2]);
 }
+
+#[tokio::test]
+async fn losses_are_the_same_in_every_version() {
+    let found = losses(spec(), &SimulationConfig::default()).await;
+    let found: Vec<(i64, f64)> = found
+        .into_iter()
+        .map(|(size, bits)| (size, f64::from_bits(bits)))
+        .collect();
+    for ((size, loss), expected) in found.iter().zip([
+        3.002_816_174_162_207_5,
+        2.731_749_625_252_726_7,
+        2.629_516_213_954_876_7,
+    ]) {
+        assert!(
+            (loss - expected).abs() < 1e-12,
+            "{size}: {loss} is not {expected}; all: {found:?}"
+        );
+    }
+}
