@@ -5,7 +5,8 @@
     PYTHONPATH=build python examples/python-trainer/trainer.py --port 50063
     finepick-conformance --target http://127.0.0.1:50063
 
-Replace `Run.work` by training. It claims no pause, no estimate, no retention sets: what is not claimed is refused.
+Replace `Run.work` by training; contract.py has the ranges of fields and the errors. It claims no pause, no estimate, no
+retention sets: what is not claimed is refused.
 """
 
 import argparse
@@ -17,86 +18,25 @@ import uuid
 
 import grpc
 from google.protobuf import duration_pb2, timestamp_pb2
-from google.rpc import error_details_pb2 as details
-from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+import contract
 from finepick.trainer.v1 import run_pb2 as pb
 from finepick.trainer.v1 import trainer_service_pb2 as api
 from finepick.trainer.v1 import trainer_service_pb2_grpc as rpc
 
-QUEUED, PREPARING, RUNNING, PAUSED, SUCCEEDED, FAILED, CANCELLED = range(1, 8)
-SLOTS, QUEUE_LIMIT, HEARTBEAT_SECONDS, INSTANCE = 2, 16, 2, uuid.uuid4().hex
+QUEUED, PREPARING, RUNNING, PAUSED, SUCCEEDED, FAILED, CANCELLED, PREEMPTED, LOST = range(1, 10)
+SLOTS, QUEUE_LIMIT, KEPT_RUNS, HEARTBEAT_SECONDS, INSTANCE = 2, 16, 1_000, 2, uuid.uuid4().hex
 SERVICE = api.DESCRIPTOR.services_by_name["TrainerService"].full_name
 METHODS = {"full": api.METHOD_KIND_FULL, "lora": api.METHOD_KIND_LORA}
-TINY, HUGE = 5e-324, 1.7976931348623157e308
-
-
-async def refuse(context, code, reason, message, detail):
-    """Ends a call with ErrorInfo and one more detail (C-13.1, C-13.2)."""
-    status = status_pb2.Status(code=code.value[0], message=message)
-    status.details.add().Pack(details.ErrorInfo(reason=reason, domain="finepick.dev"))
-    status.details.add().Pack(detail)
-    await context.abort(code, message, (("grpc-status-details-bin", status.SerializeToString()),))
-
-
-async def invalid(context, paths):
-    bad = details.BadRequest(field_violations=[{"field": path, "description": "is out of range"} for path in paths[:20]])
-    await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", f"{paths[0]} is out of range", bad)
-
-
-async def unmet(context, reason, subject, message):
-    failure = details.PreconditionFailure(violations=[{"type": reason, "subject": subject, "description": message}])
-    await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, reason, message, failure)
-
-
-async def about(context, code, reason, run_id, message):
-    info = details.ResourceInfo(resource_type="finepick.dev/TrainingRun", resource_name=run_id, description=message)
-    await refuse(context, code, reason, message, info)
-
-
-def wrong(spec):
-    """Paths of the fields that are out of their ranges (C-3.9); the ranges are in run.proto."""
-
-    def text(value, least=1, most=256):
-        return least <= len(value.encode()) <= most
-
-    def optional(message, field, low, high):  # NaN is in no range
-        return not message.HasField(field) or low <= getattr(message, field) <= high
-
-    method, hyper, sizes, sets = spec.method.WhichOneof("kind"), spec.hyperparameters, spec.data_sizes, spec.retention_sets
-    rows = [("spec.candidate_id", text(spec.candidate_id)), ("spec.method", method is not None)]
-    rows += [(f"spec.{name}", spec.HasField(name)) for name in ("model", "data")]
-    references = {f"spec.{name}": getattr(spec, name) for name in ("model", "data", "held_out") if spec.HasField(name)}
-    references |= {f"spec.retention_sets[{i}].data": one.data for i, one in enumerate(sets)}
-    rows += [(f"{path}.uri", text(reference.uri, most=2048)) for path, reference in references.items()]
-    rows += [("spec.data_sizes", 1 <= len(sizes) <= 64), ("spec.retention_sets", len(sets) <= 16)]
-    rows += [(f"spec.data_sizes[{i}]", size > (sizes[i - 1] if i else -1)) for i, size in enumerate(sizes)]
-    names = [one.name for one in sets]
-    rows += [(f"spec.retention_sets[{i}].name", text(name) and name not in names[:i]) for i, name in enumerate(names)]
-    if method == "lora":
-        lora = spec.method.lora
-        rows += [("spec.method.lora.rank", 1 <= lora.rank <= 4096)]
-        rows += [("spec.method.lora.alpha", optional(lora, "alpha", TINY, HUGE))]
-        rows += [("spec.method.lora.dropout", optional(lora, "dropout", 0, 1 - 2**-53))]
-    if method == "prompt":
-        rows += [("spec.method.prompt.length", 1 <= spec.method.prompt.length <= 4096)]
-    ranges = {"epochs": (1, 10_000), "steps": (1, 2**31 - 1), "batch_size": (1, 2**20), "sequence_length": (1, 2**20)}
-    ranges |= {"learning_rate": (TINY, HUGE), "warmup_ratio": (0, 1), "weight_decay": (0, HUGE), "clip_norm": (TINY, HUGE)}
-    rows += [(f"spec.hyperparameters.{name}", optional(hyper, name, *ends)) for name, ends in ranges.items()]
-    rows += [("spec.hyperparameters.steps", not (hyper.HasField("epochs") and hyper.HasField("steps")))]
-    limit = spec.max_duration
-    rows += [("spec.max_duration", not spec.HasField("max_duration") or limit.seconds * 10**9 + limit.nanos > 0)]
-    rows += [("spec.labels", len(spec.labels) <= 64)]
-    rows += [("spec.labels", text(key, 0) and text(value, 0)) for key, value in spec.labels.items()]
-    return [path for path, holds in rows if not holds]
 
 
 def unclaimed(spec):
     """Path of a field that needs what is not claimed (C-2.5), or nothing."""
-    rows = [("spec.method", spec.method.WhichOneof("kind") in METHODS), ("spec.retention_sets", not spec.retention_sets)]
+    rows = [("spec.method", spec.method.WhichOneof("kind") in METHODS)]
+    rows += [("spec.retention_sets", not spec.retention_sets)]
     rows += [("spec.hyperparameters.precision", spec.hyperparameters.precision in ("", "fp32"))]
     rows += [("spec.device", spec.device in ("", "cpu"))]
     return next((path for path, holds in rows if not holds), None)
@@ -168,11 +108,10 @@ class Trainer(rpc.TrainerServiceServicer):
 
     async def find(self, request, context):
         run_id = request.training_run_id
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", run_id):
-            await invalid(context, ["training_run_id"])
+        if not contract.is_id(run_id):
+            await contract.invalid(context, ["training_run_id"])
         if run_id not in self.runs:
-            reason = "TRAINING_RUN_NOT_FOUND"
-            await about(context, grpc.StatusCode.NOT_FOUND, reason, run_id, "no training run has this id")
+            await contract.not_found(context, run_id)
         return self.runs[run_id]
 
     def dispatch(self):
@@ -186,8 +125,9 @@ class Trainer(rpc.TrainerServiceServicer):
         try:
             await asyncio.sleep(0.05)  # fetching model and data
             run.go(RUNNING)
+            limit = run.run.spec.max_duration
             limited = run.run.spec.HasField("max_duration")
-            await asyncio.wait_for(run.work(), run.run.spec.max_duration.ToTimedelta().total_seconds() if limited else None)
+            await asyncio.wait_for(run.work(), limit.seconds + limit.nanos / 1e9 if limited else None)
             run.go(SUCCEEDED)
         except asyncio.TimeoutError:
             run.go(FAILED, pb.TRAINING_FAILURE_DEADLINE_EXCEEDED)
@@ -198,43 +138,48 @@ class Trainer(rpc.TrainerServiceServicer):
     async def GetTrainerInfo(self, request, context):
         queued, active = len(self.in_state(QUEUED)), len(self.in_state(PREPARING, RUNNING))
         return api.GetTrainerInfoResponse(
-            name="dev.finepick.example-python", version="0.1.0", contract_versions=["v1"], instance_id=INSTANCE, ready=True,
-            devices=[api.Device(name="cpu", slots=SLOTS)], queued_runs=queued, active_runs=active, queue_limit=QUEUE_LIMIT,
-        )  # fmt: skip
+            name="dev.finepick.example-python",
+            version="0.1.0",
+            contract_versions=["v1"],
+            instance_id=INSTANCE,
+            devices=[api.Device(name="cpu", slots=SLOTS)],
+            ready=True,
+            queued_runs=queued,
+            active_runs=active,
+            queue_limit=QUEUE_LIMIT,
+        )
 
     async def ListCapabilities(self, request, context):
         return api.ListCapabilitiesResponse(
-            methods=METHODS.values(), precisions=["fp32"], nested_subsets=True, deterministic_seeds=True,
+            methods=METHODS.values(),
+            precisions=["fp32"],
+            nested_subsets=True,
+            deterministic_seeds=True,
             heartbeat_interval=duration_pb2.Duration(seconds=HEARTBEAT_SECONDS),
-        )  # fmt: skip
+        )
 
     async def EstimateTrainingRun(self, request, context):
-        await unmet(context, "CAPABILITY_MISSING", "estimate", "estimates are not claimed")
+        await contract.unmet(context, "CAPABILITY_MISSING", "estimate", "estimates are not claimed")
 
     async def PauseTrainingRun(self, request, context):
-        await unmet(context, "CAPABILITY_MISSING", "pause", "pause is not claimed")
+        await contract.unmet(context, "CAPABILITY_MISSING", "pause", "pause is not claimed")
 
     ResumeTrainingRun = PauseTrainingRun
 
     async def CreateTrainingRun(self, request, context):
         run_id, spec = request.training_run_id, request.spec
-        paths = wrong(spec) if request.HasField("spec") else ["spec"]
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", run_id):
-            paths.append("training_run_id")
-        if len(request.request_id.encode()) > 128:
-            paths.append("request_id")
-        if paths:
-            await invalid(context, paths)
+        if paths := contract.wrong(request):
+            await contract.invalid(context, paths)
         if run_id in self.runs:
             if self.runs[run_id].sent != spec:
-                reason, message = "TRAINING_RUN_EXISTS", "the id belongs to a run with another spec"
-                await about(context, grpc.StatusCode.ALREADY_EXISTS, reason, run_id, message)
+                await contract.exists(context, run_id)
             return api.CreateTrainingRunResponse(run=self.runs[run_id].run)
         if path := unclaimed(spec):
-            await unmet(context, "CAPABILITY_MISSING", path, f"{path} needs what is not claimed")
+            await contract.unmet(context, "CAPABILITY_MISSING", path, f"{path} needs what is not claimed")
         if len(self.in_state(QUEUED)) >= QUEUE_LIMIT:
-            retry = details.RetryInfo(retry_delay=duration_pb2.Duration(nanos=200_000_000))
-            await refuse(context, grpc.StatusCode.UNAVAILABLE, "QUEUE_FULL", "the queue is full", retry)
+            await contract.queue_full(context)
+        for old in self.in_state(*range(SUCCEEDED, LOST + 1))[:-KEPT_RUNS]:  # forgets the oldest (C-11.7)
+            del self.runs[old.run.training_run_id]
         self.created += 1
         self.runs[run_id] = run = Run(run_id, spec, self.created)
         answer = api.CreateTrainingRunResponse(run=run.run)  # a copy, still QUEUED
@@ -248,9 +193,9 @@ class Trainer(rpc.TrainerServiceServicer):
         token, size = request.page_token, request.page_size
         paths = [] if 0 <= size <= 1_000 else ["page_size"]
         paths += [] if re.fullmatch(r"[0-9]{0,18}", token) else ["page_token"]
-        paths += [f"states[{i}]" for i, state in enumerate(request.states) if not QUEUED <= state <= pb.TRAINING_RUN_STATE_LOST]
+        paths += [f"states[{i}]" for i, state in enumerate(request.states) if not QUEUED <= state <= LOST]
         if paths:
-            await invalid(context, paths)
+            await contract.invalid(context, paths)
         rest = self.in_state(*(request.states or range(1, 10)))
         rest = [run for run in reversed(rest) if not token or run.number < int(token)]
         page, most = rest[: min(size or 50, 50)], len(rest)  # 50 of the largest runs stay below 4 MiB (C-14.2)
@@ -260,7 +205,7 @@ class Trainer(rpc.TrainerServiceServicer):
     async def DeleteTrainingRun(self, request, context):
         run = await self.find(request, context)
         if run.run.state < SUCCEEDED:
-            await unmet(context, "WRONG_STATE", request.training_run_id, "the run has not ended")
+            await contract.unmet(context, "WRONG_STATE", request.training_run_id, "the run has not ended")
         del self.runs[request.training_run_id]
         return api.DeleteTrainingRunResponse()
 
@@ -276,7 +221,7 @@ class Trainer(rpc.TrainerServiceServicer):
     async def WatchTrainingRun(self, request, context):
         run, sent = await self.find(request, context), request.after_sequence
         if not 0 <= sent <= len(run.events):
-            await invalid(context, ["after_sequence"])
+            await contract.invalid(context, ["after_sequence"])
         while True:
             news = run.news
             while sent < len(run.events):

@@ -51,16 +51,44 @@ pub(crate) fn ensure(clause: &'static str, holds: bool, expected: impl Into<Stri
     fail(clause, expected, short(&format!("{got:?}")))
 }
 
-/// Fails the case unless both are equal.
+/// Fails the case unless both are equal. Of long values the message shows where they differ.
 pub(crate) fn equal<T: PartialEq + Debug>(clause: &'static str, what: &str, expected: &T, got: &T) -> Verdict {
     if expected == got {
         return Ok(());
     }
+    let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
+    let same = common(&expected, &got);
     fail(
         clause,
-        format!("{what}: {}", short(&format!("{expected:?}"))),
-        short(&format!("{got:?}")),
+        format!("{what}: {}", around(&expected, same)),
+        around(&got, same),
     )
+}
+
+/// Fails the case unless both texts are equal; as [`equal`].
+pub(crate) fn same(clause: &'static str, what: &str, expected: &str, got: &str) -> Verdict {
+    if expected == got {
+        return Ok(());
+    }
+    let same = common(expected, got);
+    fail(clause, format!("{what}: {}", around(expected, same)), around(got, same))
+}
+
+/// Characters that both texts begin with.
+fn common(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count()
+}
+
+/// The text, or, if it is long, what is around the character of this number.
+fn around(text: &str, place: usize) -> String {
+    const SHORT: usize = 240;
+    const BEFORE: usize = 80;
+    let skipped = place.saturating_sub(BEFORE);
+    if text.chars().count() <= SHORT || skipped == 0 {
+        return cut(text, SHORT);
+    }
+    let rest: String = text.chars().skip(skipped).collect();
+    format!("…{}", cut(&rest, SHORT))
 }
 
 /// The answer of a call that must succeed.
@@ -285,9 +313,71 @@ pub(crate) fn describe(status: &Status) -> String {
 
 /// The text, or its beginning if it is long.
 pub(crate) fn short(text: &str) -> String {
-    const MAX_CHARS: usize = 400;
-    match text.char_indices().nth(MAX_CHARS) {
+    const MAX_CHARS: usize = 300;
+    cut(text, MAX_CHARS)
+}
+
+fn cut(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_long_values_the_difference_is_shown() {
+        let (one, other) = (format!("{}x{}", "a".repeat(500), "b".repeat(500)), "a".repeat(900));
+        let Err(Stop::Failed(failure)) = same("C-1.1", "text", &one, &other) else {
+            panic!("they differ");
+        };
+        assert!(
+            failure.expected.starts_with("text: …aaa") && failure.expected.contains("axb"),
+            "{failure:?}"
+        );
+        assert!(failure.got.starts_with("…aaa"), "{failure:?}");
+        assert!(failure.expected.chars().count() < 300, "{failure:?}");
+    }
+
+    #[test]
+    fn short_values_are_shown_whole() {
+        let Err(Stop::Failed(failure)) = equal("C-1.1", "number", &1, &2) else {
+            panic!("they differ");
+        };
+        assert_eq!((failure.expected.as_str(), failure.got.as_str()), ("number: 1", "2"));
+    }
+
+    #[test]
+    fn a_refusal_is_wanted_to_the_letter() {
+        let refused = Refusal::field("spec.data_sizes[1]");
+        let status = |field: &str| {
+            svc_kit::status::invalid_argument(
+                "INVALID_FIELD",
+                vec![svc_kit::status::FieldViolation::new(field, "is wrong")],
+            )
+        };
+        assert_eq!(
+            refused.check::<()>("C-3.9", "Create", Err(status("spec.data_sizes[1]"))),
+            Ok(())
+        );
+        assert_eq!(
+            refused.check::<()>("C-3.9", "Create", Err(status("spec.data_sizes[1].x"))),
+            Ok(())
+        );
+        for wrong in ["spec.data_sizes", "spec.data_sizes[10]", "data_sizes[1]", ""] {
+            assert!(
+                refused.check::<()>("C-3.9", "Create", Err(status(wrong))).is_err(),
+                "{wrong}"
+            );
+        }
+        assert!(refused.check("C-3.9", "Create", Ok(())).is_err());
+        assert!(
+            refused
+                .check::<()>("C-3.9", "Create", Err(Status::invalid_argument("bare")))
+                .is_err()
+        );
     }
 }

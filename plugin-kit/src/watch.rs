@@ -54,10 +54,16 @@ pub(crate) fn is_heartbeat(event: &pb::TrainingEvent) -> bool {
     matches!(event.kind, Some(Kind::Heartbeat(_)))
 }
 
+/// The name of a state without its prefix.
+pub(crate) fn name(state: pb::TrainingRunState) -> &'static str {
+    let name = state.as_str_name();
+    name.strip_prefix("TRAINING_RUN_STATE_").unwrap_or(name)
+}
+
 /// An event in one line.
 pub(crate) fn brief(event: &pb::TrainingEvent) -> String {
     let kind = match &event.kind {
-        Some(Kind::StateChanged(change)) => change.to().as_str_name().to_owned(),
+        Some(Kind::StateChanged(change)) => name(change.to()).to_owned(),
         Some(Kind::Progress(progress)) => format!("progress {}", progress.step),
         Some(Kind::Evaluation(evaluation)) => format!("evaluation {}", evaluation.data_size),
         Some(Kind::Log(_)) => "log".to_owned(),
@@ -122,8 +128,13 @@ impl Scope {
         wanted: &[pb::TrainingRunState],
         limit: Duration,
     ) -> Verdict<pb::TrainingEvent> {
-        let names: Vec<_> = wanted.iter().map(pb::TrainingRunState::as_str_name).collect();
-        let expected = format!("the run reaches {} within {limit:?}", names.join(" or "));
+        let names: Vec<_> = wanted.iter().map(|state| name(*state)).collect();
+        let goal = if wanted.iter().all(|state| has_ended(*state)) {
+            "ends".to_owned()
+        } else {
+            format!("reaches {}", names.join(" or "))
+        };
+        let expected = format!("the run {goal} within {limit:?}");
         let mut last = String::from("no event");
         let mut found = None;
         let until = Instant::now() + limit;

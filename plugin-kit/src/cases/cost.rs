@@ -103,6 +103,8 @@ async fn money(scope: &Scope) -> Verdict {
         .map(|price| &price.currency_code)
         .collect();
     for cost in costs(&record).iter().chain(&record.run.cost) {
+        let priced = cost.money.is_none() || !prices.is_empty();
+        ensure("C-8.3", priced, "no money without a price table", cost)?;
         match &cost.money {
             None => ensure("C-8.3", prices.is_empty(), "money, by the price table", cost)?,
             Some(money) => {

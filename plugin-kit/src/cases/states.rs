@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::case::{Case, Needs, case};
 use crate::kit::Scope;
 use crate::verdict::{Verdict, ensure, equal, fail, succeed};
-use crate::watch::{Record, has_ended};
+use crate::watch::{Record, has_ended, name};
 
 pub(super) const CASES: &[Case] = &[
     case!(
@@ -75,7 +75,6 @@ pub(super) fn check_way(record: &Record) -> Verdict {
     let mut before = State::Unspecified;
     for change in record.changes() {
         let (from, to) = (change.from(), change.to());
-        let name = |state: State| state.as_str_name().trim_start_matches("TRAINING_RUN_STATE_");
         let got = format!("{} -> {} after {}", name(from), name(to), name(before));
         if from != before {
             return fail("C-4.1", format!("the change goes from {}", name(before)), got);
@@ -85,12 +84,7 @@ pub(super) fn check_way(record: &Record) -> Verdict {
         }
         before = to;
     }
-    ensure(
-        "C-4.1",
-        has_ended(before),
-        "the last change ends the run",
-        before.as_str_name(),
-    )?;
+    ensure("C-4.1", has_ended(before), "the last change ends the run", name(before))?;
     equal("C-4.8", "the state that Get shows", &before, &record.run.state())
 }
 
@@ -120,7 +114,7 @@ fn nanos(time: &Timestamp) -> i128 {
 /// Fails unless the fields of a run fit its state.
 fn check_fields(run: &pb::TrainingRun) -> Verdict {
     let state = run.state();
-    let at = state.as_str_name();
+    let at = name(state);
     let failed = state == State::Failed;
     let says = run.failure() != pb::TrainingFailure::Unspecified;
     ensure(

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::fields::first_of_watch;
 use crate::case::{Case, Needs, case};
 use crate::kit::Scope;
-use crate::verdict::{Refusal, Verdict, describe, ensure, equal, fail, skip, succeed};
+use crate::verdict::{Refusal, Verdict, describe, ensure, equal, fail, same, skip, succeed};
 use crate::watch::{brief, briefs, has_ended, is_heartbeat, is_kept, state_of};
 
 pub(super) const CASES: &[Case] = &[
@@ -135,8 +135,12 @@ async fn resume(scope: &Scope) -> Verdict {
                 .filter(|event| event.sequence > cursor)
                 .cloned()
                 .collect();
-            let what = format!("after {cursor}: {}", briefs(&expected));
-            ensure("C-6.2", briefs(&expected) == briefs(&got), what, briefs(&got))?;
+            same(
+                "C-6.2",
+                &format!("events after {cursor}"),
+                &briefs(&expected),
+                &briefs(&got),
+            )?;
             equal("C-6.3", &format!("the same events after {cursor}"), &expected, &got)
         }
     };
@@ -178,17 +182,12 @@ async fn broken_live(scope: &Scope) -> Verdict {
             .collect::<Vec<_>>()
     };
     let (expected, got) = (kept(&whole), kept(&seen));
-    ensure(
-        "C-6.2",
-        briefs(&expected) == briefs(&got),
-        briefs(&expected),
-        briefs(&got),
-    )?;
+    same("C-6.2", "events", &briefs(&expected), &briefs(&got))?;
     for event in whole {
-        let same = seen.contains(&event);
+        let known = seen.contains(&event);
         ensure(
             "C-6.3",
-            same,
+            known,
             format!("the event as in one watch: {event:?}"),
             briefs(&seen),
         )?;
@@ -305,12 +304,7 @@ async fn many(scope: &Scope) -> Verdict {
         let kept = |events: &[pb::TrainingEvent]| {
             briefs(&events.iter().filter(|one| is_kept(one)).cloned().collect::<Vec<_>>())
         };
-        ensure(
-            "C-6.3",
-            kept(&seen) == kept(&whole),
-            format!("the same in each watch: {}", kept(&whole)),
-            kept(&seen),
-        )?;
+        same("C-6.3", "the same in each watch", &kept(&whole), &kept(&seen))?;
     }
     Ok(())
 }

@@ -46,7 +46,6 @@ async fn the_simulated_trainer_conforms() {
         ["pause.unclaimed", "checkpoint.reported", "estimate.unclaimed"]
     );
     eprintln!("{} cases in {:?}", report.cases.len(), report.elapsed);
-    assert!(report.elapsed < Duration::from_mins(1),);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

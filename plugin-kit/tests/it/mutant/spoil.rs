@@ -186,7 +186,7 @@ pub(super) fn error(flaw: Flaw, status: Status) -> Status {
             let trace = "Traceback (most recent call last): File \"/home/me/trainer.py\", line 7";
             remake(code, format!("{message}: {trace}"), details)
         }
-        Flaw::EndlessMessages => remake(code, "x".repeat(9_000), details),
+        Flaw::EndlessMessages => remake(code, "x".repeat(5_000), details),
         Flaw::FullIsInternal if reason == "QUEUE_FULL" => Status::internal("no room"),
         Flaw::FullWithoutRetry if reason == "QUEUE_FULL" => {
             let bare = ErrorDetails::with_error_info(
