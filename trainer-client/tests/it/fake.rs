@@ -242,7 +242,7 @@ impl TrainerService for Fake {
         self.admit()?;
         let mut run = self.run();
         // What came is what is answered, for the test to see.
-        run.detail = request.get_ref().request_id.clone();
+        run.detail = request.into_inner().request_id;
         Ok(Response::new(pb::CreateTrainingRunResponse { run: Some(run) }))
     }
 

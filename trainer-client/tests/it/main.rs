@@ -8,4 +8,5 @@
 
 mod calls;
 mod fake;
+mod sim;
 mod watch;

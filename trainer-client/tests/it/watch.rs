@@ -180,13 +180,13 @@ async fn giving_up_a_wait_for_the_next_event_loses_nothing() {
 
 fn figures(mut gaps: Vec<Duration>) -> String {
     gaps.sort_unstable();
-    let at = |share: f64| gaps[((gaps.len() - 1) as f64 * share).round() as usize];
+    let at = |percent: usize| gaps[(gaps.len() - 1) * percent / 100];
     format!(
         "{} breaks, median {:?}, p99 {:?}, longest {:?}",
         gaps.len(),
-        at(0.5),
-        at(0.99),
-        at(1.0)
+        at(50),
+        at(99),
+        at(100)
     )
 }
 
