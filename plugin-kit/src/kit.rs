@@ -61,6 +61,8 @@ impl Kit {
     pub(crate) async fn connect(options: Options) -> Result<Arc<Self>, StartError> {
         let mut endpoint = svc_kit::config::EndpointConfig::to(options.target.clone());
         endpoint.tls.ca.clone_from(&options.tls_ca);
+        // Every call has its own deadline; some servers close connections that ping them.
+        endpoint.keepalive_interval = Duration::ZERO.into();
         endpoint.validate("target").map_err(StartError::Usage)?;
         let channel = svc_kit::client::channel(&endpoint).map_err(|error| StartError::Usage(error.to_string()))?;
         let unreachable = |status: Status| StartError::Unreachable {

@@ -91,13 +91,15 @@ impl Scope {
             training_run_id: id.to_owned(),
             after_sequence,
         });
-        let limit = self.options.call_timeout;
+        // Some servers send their headers with the first message, and that may be a heartbeat.
+        let interval = self.capabilities.heartbeat_interval.unwrap_or_default();
+        let limit = self.options.call_timeout + Duration::try_from(interval).unwrap_or_default();
         match tokio::time::timeout(limit, self.stub().watch_training_run(request)).await {
             Ok(answer) => answer.map(tonic::Response::into_inner),
-            // Some servers send their headers with the first event, and there may be none before the first heartbeat.
-            Err(_) => Err(Status::deadline_exceeded(format!(
-                "the watch did not begin within {limit:?}"
-            ))),
+            Err(_) => {
+                let message = format!("the watch did not begin within {limit:?}");
+                Err(Status::deadline_exceeded(message))
+            }
         }
     }
 
