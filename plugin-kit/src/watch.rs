@@ -94,13 +94,13 @@ impl Scope {
         // Some servers send their headers with the first message, and that may be a heartbeat.
         let interval = self.capabilities.heartbeat_interval.unwrap_or_default();
         let limit = self.options.call_timeout + Duration::try_from(interval).unwrap_or_default();
-        match tokio::time::timeout(limit, self.stub().watch_training_run(request)).await {
-            Ok(answer) => answer.map(tonic::Response::into_inner),
-            Err(_) => {
-                let message = format!("the watch did not begin within {limit:?}");
-                Err(Status::deadline_exceeded(message))
-            }
-        }
+        let late = |_| {
+            Err(Status::deadline_exceeded(format!(
+                "the watch did not begin within {limit:?}"
+            )))
+        };
+        let answer = tokio::time::timeout(limit, self.stub().watch_training_run(request)).await;
+        answer.unwrap_or_else(late).map(tonic::Response::into_inner)
     }
 
     /// The events of an ended run after a cursor, heartbeats left out. The stream must end by itself, with OK.
