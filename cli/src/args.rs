@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+mod training;
+
+pub use training::{HostedTrainer, PlainFormat, TrainArgs, TrainerArgs, TrainersCommand, TuningArgs, UpArgs};
+
 /// finepick tells you which LLM to fine-tune before you pay for fine-tuning it.
 ///
 /// Give it measured losses of your candidates on small subsets of your data; it extrapolates each curve to the whole data set
@@ -94,8 +98,14 @@ pub enum Command {
     /// Replay on a full table what an adaptive policy would have trained, spent and chosen.
     #[command(after_long_help = SIMULATE_EXAMPLES)]
     Simulate(SimulateArgs),
+    /// Look at the trainers behind --endpoint.
+    #[command(subcommand)]
+    Trainers(TrainersCommand),
+    /// Fine-tune a checkpoint on a trainer behind --endpoint, and show its progress.
+    #[command(after_long_help = TRAIN_EXAMPLES)]
+    Train(TrainArgs),
     /// Run the suite (gateway, fitter, selector) in this process, on one port.
-    Up(svc_kit::config::Flags),
+    Up(UpArgs),
     /// Print the version.
     Version,
     /// Print a shell's completion script.
@@ -127,6 +137,19 @@ const SIMULATE_EXAMPLES: &str = "\
 Examples:
   finepick simulate --curves curves.csv --full-size 1638400 --budget-ratio 1/64 --budget-fraction 0.25 --policy halving
   finepick simulate --curves curves.csv --full-size 1638400 --budget-examples 400000 --policy geometric --history other.csv";
+
+const TRAIN_EXAMPLES: &str = "\
+Exit status, where it differs:
+  0  the run has SUCCEEDED (with --detach: it was accepted)
+  1  it has FAILED, or a call did
+  4  it was CANCELLED
+  5  it was PREEMPTED or LOST: create a new one
+
+^C asks whether to cancel the run (on a terminal; elsewhere it cancels it). A second ^C cancels it.
+
+Examples:
+  finepick train --endpoint http://127.0.0.1:50060 --model hf://EleutherAI/pythia-160m --data data.jsonl --size 0,200,400
+  finepick train --endpoint URL --trainer gpu-a --model m --data d --size 1000 --method lora --lora-rank 16 --format json";
 
 /// Where the curves come from.
 #[derive(Debug, Args)]

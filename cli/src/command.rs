@@ -4,6 +4,8 @@ pub mod benchmark;
 pub mod fit;
 pub mod rank;
 pub mod simulate;
+pub mod train;
+pub mod trainers;
 pub mod up;
 
 use std::io::Write as _;

@@ -30,8 +30,11 @@ use terminal::Terminal;
 /// Runs one command and returns the process's exit status.
 #[must_use]
 pub fn run(cli: &Cli) -> ExitCode {
-    if let Command::Up(flags) = &cli.command {
-        return command::up::run(flags);
+    match &cli.command {
+        Command::Up(args) => return command::up::run(args),
+        Command::Trainers(what) => return command::trainers::main(what, &cli.global),
+        Command::Train(args) => return command::train::main(args, &cli.global),
+        _ => {}
     }
     match answer(cli) {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
@@ -70,7 +73,11 @@ fn answer(cli: &Cli) -> Result<Outcome, CliError> {
             Command::Fit(args) => command::fit::run(args, &mut backend, &terminal).await,
             Command::Benchmark(args) => command::benchmark::run(args, &mut backend, &terminal).await,
             Command::Simulate(args) => command::simulate::run(args, &mut backend, &terminal).await,
-            Command::Up(_) | Command::Version | Command::Completions { .. } => Ok(Outcome::Complete),
+            Command::Up(_)
+            | Command::Trainers(_)
+            | Command::Train(_)
+            | Command::Version
+            | Command::Completions { .. } => Ok(Outcome::Complete),
         }
     })
 }

@@ -12,6 +12,7 @@ use svc_kit::client::Transport;
 use svc_kit::config::{ByteSize, HumanDuration, ServerConfig, ServiceConfig, TelemetryConfig};
 use svc_kit::server::{App, Context};
 use svc_kit::shutdown::Token;
+use trainer_sim::SimulationConfig;
 
 /// The full name of the fitter's service.
 const FITTER: &str = "finepick.fitter.v1.FitterService";
@@ -32,8 +33,31 @@ pub struct SuiteConfig {
     pub fitter: FitterConfig,
     /// `[selector]`: limits of the selector.
     pub selector: SelectorConfig,
+    /// `[trainer]`: the trainer that is hosted here, if any.
+    pub trainer: TrainerConfig,
     /// `[backends.NAME]`: services in other processes, beside or instead of those hosted here.
     pub backends: BTreeMap<String, BackendConfig>,
+}
+
+/// `[trainer]`: a trainer in this process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// Which; the gateway knows it by this name.
+    pub hosted: Hosted,
+    /// `[trainer.simulation]`, as in the configuration of trainer-sim.
+    pub simulation: SimulationConfig,
+}
+
+/// A trainer that can be hosted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hosted {
+    /// No trainer here.
+    #[default]
+    None,
+    /// The simulated one.
+    Simulated,
 }
 
 impl Default for SuiteConfig {
@@ -43,6 +67,7 @@ impl Default for SuiteConfig {
             telemetry: TelemetryConfig::default(),
             fitter: FitterConfig::default(),
             selector: SelectorConfig::default(),
+            trainer: TrainerConfig::default(),
             backends: BTreeMap::new(),
         }
     }
@@ -64,9 +89,7 @@ impl SuiteConfig {
             .backends
             .values()
             .find(|backend| backend.services.iter().any(|name| name == service));
-        Ok(backend
-            .map(|backend| Transport::remote(&backend.endpoint_config()))
-            .transpose()?)
+        Ok(backend.map(BackendConfig::transport).transpose()?)
     }
 }
 
@@ -75,6 +98,11 @@ impl ServiceConfig for SuiteConfig {
     const MEANINGS: &'static [(&'static str, &'static str)] = &[
         ("fitter.*", "As in the configuration of fitter-svc."),
         ("selector.*", "As in the configuration of selector-svc."),
+        (
+            "trainer.hosted",
+            "Trainer hosted here, by whose name the gateway routes to it: `none`, `simulated`.",
+        ),
+        ("trainer.simulation.*", "As in the configuration of trainer-sim."),
     ];
 
     fn server(&self) -> &ServerConfig {
@@ -96,6 +124,11 @@ impl ServiceConfig for SuiteConfig {
             ..selector_svc::config::Config::default()
         };
         selector.validate()?;
+        let trainer = trainer_sim::config::Config {
+            simulation: self.trainer.simulation.clone(),
+            ..trainer_sim::config::Config::default()
+        };
+        trainer.validate().map_err(|problem| format!("trainer.{problem}"))?;
         self.gateway().validate()
     }
 }
@@ -123,6 +156,12 @@ fn local_selector(
 ) -> Result<Transport, BoxError> {
     let context = Context::new(server, shutdown.clone());
     let stack = selector_svc::grpc::app(fitter, config, &context).into_local(server, &context)?;
+    Ok(Transport::local(stack))
+}
+
+fn local_trainer(config: &SimulationConfig, server: &ServerConfig, shutdown: &Token) -> Result<Transport, BoxError> {
+    let context = Context::new(server, shutdown.clone());
+    let stack = trainer_sim::grpc::app(config, &context).into_local(server, &context)?;
     Ok(Transport::local(stack))
 }
 
@@ -159,6 +198,10 @@ pub async fn assemble(config: SuiteConfig, context: Context) -> Result<App, BoxE
     if config.elsewhere(FITTER)?.is_none() {
         gateway = gateway.remote(FITTER, fitter)?;
     }
+    if config.trainer.hosted == Hosted::Simulated {
+        let trainer = local_trainer(&config.trainer.simulation, &server, &context.shutdown)?;
+        gateway = gateway.trainer("simulated", trainer)?;
+    }
     Ok(gateway.into_app(finepick_proto::FILE_DESCRIPTOR_SET, &context))
 }
 
@@ -182,5 +225,8 @@ mod tests {
         let mut config = SuiteConfig::default();
         config.fitter.max_curves = 0;
         assert!(config.validate().unwrap_err().starts_with("fitter."));
+        let mut config = SuiteConfig::default();
+        config.trainer.simulation.speed = 0.0;
+        assert!(config.validate().unwrap_err().starts_with("trainer.simulation."));
     }
 }

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use svc_kit::config::{ClientTls, EndpointConfig, HumanDuration, ServerConfig, ServiceConfig, TelemetryConfig};
+use svc_kit::client::Transport;
+use svc_kit::config::{
+    ClientTls, ConfigError, EndpointConfig, HumanDuration, ServerConfig, ServiceConfig, TelemetryConfig,
+};
+
+use crate::route::{TRAINER_SERVICE, is_trainer_name};
 
 /// The configuration of the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,6 +30,8 @@ pub struct BackendConfig {
     pub services: Vec<String>,
     /// `http://host:port`, or `https://host:port` for TLS.
     pub endpoint: String,
+    /// URLs of further processes that serve the same; calls are spread over all.
+    pub replicas: Option<Vec<String>>,
     /// Time one attempt to connect may take.
     pub connect_timeout: HumanDuration,
     /// Idle time after which the connection is probed; 0 for never.
@@ -49,11 +56,32 @@ impl BackendConfig {
         Self {
             services: vec![service.to_owned()],
             endpoint,
+            replicas: None,
             connect_timeout,
             keepalive_interval,
             keepalive_timeout,
             tls,
         }
+    }
+
+    /// The endpoint and its replicas, as the client takes them.
+    #[must_use]
+    pub fn endpoint_configs(&self) -> Vec<EndpointConfig> {
+        let first = self.endpoint_config();
+        let others = self.replicas.iter().flatten().map(|url| EndpointConfig {
+            endpoint: url.clone(),
+            ..first.clone()
+        });
+        let others: Vec<_> = others.collect();
+        [vec![first], others].concat()
+    }
+
+    /// The way to this backend. Connects nothing yet.
+    ///
+    /// # Errors
+    /// When an endpoint or a certificate cannot be used.
+    pub fn transport(&self) -> Result<Transport, ConfigError> {
+        Transport::replicas(&self.endpoint_configs())
     }
 
     /// The endpoint as the client takes it.
@@ -109,7 +137,13 @@ impl ServiceConfig for Config {
         (
             "backends.*.services",
             "Full names of the services behind this endpoint; `[]` switches the backend off. \
-             Any further `[backends.NAME]` may be added.",
+             Any further `[backends.NAME]` may be added. Several may serve finepick.trainer.v1.TrainerService: callers pick \
+             one by its NAME.",
+        ),
+        (
+            "backends.*.replicas",
+            "URLs of further processes that serve the same as `endpoint`: calls go to the one with the fewest pending, \
+             calls about one training run always to the same.",
         ),
         ("backends.*.@endpoint", ""),
     ];
@@ -125,7 +159,9 @@ impl ServiceConfig for Config {
     fn validate(&self) -> Result<(), String> {
         let mut owner: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, backend) in self.backends.iter().filter(|(_, backend)| !backend.services.is_empty()) {
-            backend.endpoint_config().validate(&format!("backends.{name}"))?;
+            for endpoint in backend.endpoint_configs() {
+                endpoint.validate(&format!("backends.{name}"))?;
+            }
             for service in &backend.services {
                 if service.is_empty()
                     || service.contains(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_'))
@@ -133,6 +169,14 @@ impl ServiceConfig for Config {
                     return Err(format!(
                         "backends.{name}.services: {service:?} is not a service such as \"package.Service\""
                     ));
+                }
+                if service == TRAINER_SERVICE {
+                    if !is_trainer_name(name) {
+                        return Err(format!(
+                            "backends.{name}: a trainer's name has 1 to 64 letters, digits, '-', '_' and '.'"
+                        ));
+                    }
+                    continue;
                 }
                 if let Some(other) = owner.insert(service, name) {
                     return Err(format!(

@@ -1,4 +1,4 @@
-//! Health of the gateway (`""`) and, by service name, of what is behind it.
+//! Health of the gateway (`""`) and, by service name, of what is behind it: of several trainers, the default one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::route::Route;
+
 /// Time a backend may take to tell how it is.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -24,13 +26,13 @@ const RETRY_LAST: Duration = Duration::from_secs(2);
 /// The gateway's health service.
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
-    routes: Arc<HashMap<String, Transport>>,
+    routes: Arc<HashMap<String, Route>>,
     reporter: Reporter,
     shutdown: Token,
 }
 
 impl Health {
-    pub(crate) fn new(routes: Arc<HashMap<String, Transport>>, context: &Context) -> Self {
+    pub(crate) fn new(routes: Arc<HashMap<String, Route>>, context: &Context) -> Self {
         Self {
             routes,
             reporter: context.health.clone(),
@@ -45,7 +47,7 @@ impl tonic_health::pb::health_server::Health for Health {
 
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        let status = match self.routes.get(&service) {
+        let status = match self.routes.get(&service).and_then(Route::default) {
             Some(_) if self.shutdown.is_triggered() => ServingStatus::NotServing,
             Some(backend) => check(backend, &service).await,
             None => match self.reporter.status(&service) {
@@ -58,7 +60,7 @@ impl tonic_health::pb::health_server::Health for Health {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<WatchStream>, Status> {
         let service = request.into_inner().service;
-        let Some(backend) = self.routes.get(&service) else {
+        let Some(backend) = self.routes.get(&service).and_then(Route::default) else {
             return Ok(Response::new(self.reporter.watch(&service)));
         };
         let watch = Watch {

@@ -5,10 +5,14 @@
 //! The gateway adds a request id and trace context, keeps deadlines, and answers UNAVAILABLE with `RetryInfo` for a
 //! backend that is away. It serves health (its own, and each backend's by service name) and reflection of what it
 //! routes. It has no domain.
+//!
+//! Trainers are the one kind of service of which there may be several: [`route`] says how a caller picks one by name. A
+//! backend may have replicas, over which calls are spread by least pending.
 
 pub mod config;
 mod forward;
 mod health;
+pub mod route;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,12 +23,13 @@ use svc_kit::health::HealthServer;
 use svc_kit::server::{App, Context, RpcService};
 
 use crate::config::Config;
+use crate::route::{Route, TRAINER_SERVICE};
 
 /// Routes in the making: which service is behind which transport.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Gateway {
-    routes: HashMap<String, Transport>,
+    routes: HashMap<String, Route>,
 }
 
 /// Two routes for one service.
@@ -44,16 +49,36 @@ impl Gateway {
     /// When an endpoint or a certificate cannot be used, or a service is routed twice.
     pub fn from_config(config: &Config) -> Result<Self, BoxError> {
         let mut gateway = Self::new();
-        for backend in config.backends.values() {
+        for (name, backend) in &config.backends {
             if backend.services.is_empty() {
                 continue;
             }
-            let transport = Transport::remote(&backend.endpoint_config())?;
+            let transport = backend.transport()?;
             for service in &backend.services {
-                gateway = gateway.remote(service, transport.clone())?;
+                gateway = if service == TRAINER_SERVICE {
+                    gateway.trainer(name, transport.clone())?
+                } else {
+                    gateway.remote(service, transport.clone())?
+                };
             }
         }
         Ok(gateway)
+    }
+
+    /// Adds a trainer, which callers may pick by this name. The first by name is the default.
+    ///
+    /// # Errors
+    /// [`DuplicateRoute`] when the name is taken.
+    pub fn trainer(mut self, name: &str, transport: Transport) -> Result<Self, DuplicateRoute> {
+        let route = self
+            .routes
+            .entry(TRAINER_SERVICE.to_owned())
+            .or_insert_with(Route::to_nobody);
+        if route.add(name, transport) {
+            Ok(self)
+        } else {
+            Err(DuplicateRoute(format!("{TRAINER_SERVICE} as {name}")))
+        }
     }
 
     /// Routes a service (full name, `package.Service`) to a transport, e.g. another process.
@@ -61,7 +86,7 @@ impl Gateway {
     /// # Errors
     /// [`DuplicateRoute`].
     pub fn remote(mut self, service: &str, transport: Transport) -> Result<Self, DuplicateRoute> {
-        if self.routes.insert(service.to_owned(), transport).is_some() {
+        if self.routes.insert(service.to_owned(), Route::One(transport)).is_some() {
             return Err(DuplicateRoute(service.to_owned()));
         }
         Ok(self)

@@ -33,6 +33,14 @@ pub mod selector {
     }
 }
 
+/// `finepick.trainer.v1`: the plugin contract.
+pub mod trainer {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("finepick.trainer.v1");
+    }
+}
+
 /// Encoded `google.protobuf.FileDescriptorSet` of all the contracts, imports included, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("finepick.descriptors");
 

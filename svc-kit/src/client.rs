@@ -1,9 +1,16 @@
-//! Calling other services: channels that heal by themselves, and one transport type for remote and in process.
+//! Calling other services: channels that heal by themselves, replicas by least pending, retries with a budget, and one
+//! transport type for remote and in process.
 
+mod balance;
+mod dice;
+mod lent;
+mod retry;
 mod transport;
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+pub use self::balance::AFFINITY_KEY;
+pub use self::retry::{Backoff, Retry, RetryConfig, retry_delay};
 pub use self::transport::Transport;
 
 use crate::config::{ConfigError, EndpointConfig, read_file};
@@ -21,6 +28,11 @@ const CONNECTION_WINDOW: u32 = 2048 * STREAM_WINDOW;
 /// # Errors
 /// When the URL or a certificate cannot be used. Never because the backend is away.
 pub fn channel(config: &EndpointConfig) -> Result<Channel, ConfigError> {
+    Ok(endpoint(config)?.connect_lazy())
+}
+
+/// How to connect to this endpoint.
+fn endpoint(config: &EndpointConfig) -> Result<Endpoint, ConfigError> {
     let invalid = |error: &tonic::transport::Error| {
         ConfigError::Invalid(format!("endpoint {:?}: {}", config.endpoint, chain(error)))
     };
@@ -40,7 +52,7 @@ pub fn channel(config: &EndpointConfig) -> Result<Channel, ConfigError> {
             .tls_config(client_tls(config)?)
             .map_err(|error| invalid(&error))?;
     }
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
 }
 
 fn client_tls(config: &EndpointConfig) -> Result<ClientTlsConfig, ConfigError> {

@@ -2,8 +2,15 @@
 
 use std::process::ExitCode;
 
+use crate::args::{HostedTrainer, UpArgs};
+
 /// Serves until told to stop.
 #[must_use]
-pub fn run(flags: &svc_kit::config::Flags) -> ExitCode {
-    svc_kit::run("finepick", flags, crate::suite::assemble)
+pub fn run(args: &UpArgs) -> ExitCode {
+    let mut flags = args.flags.clone();
+    match args.trainer {
+        Some(HostedTrainer::Simulated) => flags.set.push("trainer.hosted=simulated".to_owned()),
+        None => {}
+    }
+    svc_kit::run("finepick", &flags, crate::suite::assemble)
 }

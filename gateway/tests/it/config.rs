@@ -68,10 +68,44 @@ fn mistakes_name_the_backend() {
             ],
             "is routed to backends.fitter already",
         ),
+        (
+            vec![
+                "backends.a b.services=[\"finepick.trainer.v1.TrainerService\"]",
+                "backends.a b.endpoint=http://m:1",
+            ],
+            "a trainer's name has",
+        ),
+        (
+            vec!["backends.fitter.replicas=[\"fitter:1\"]"],
+            "backends.fitter.endpoint",
+        ),
     ] {
         let text = error(&assignments);
         assert!(text.contains(expected), "{assignments:?}: {text}");
     }
+}
+
+#[test]
+fn several_backends_may_be_trainers() {
+    let trainer = "[\"finepick.trainer.v1.TrainerService\"]";
+    let set = ["a", "b"].iter().flat_map(|name| {
+        [
+            format!("backends.{name}.services={trainer}"),
+            format!("backends.{name}.endpoint=http://{name}:50063"),
+        ]
+    });
+    let replicas = "backends.a.replicas=[\"http://a2:50063\", \"http://a3:50063\"]".to_owned();
+    let flags = Flags {
+        set: set.chain([replicas]).collect(),
+        ..Flags::default()
+    };
+    let config: Config = load(&flags, []).expect("valid");
+    let endpoints: Vec<_> = config.backends["a"]
+        .endpoint_configs()
+        .into_iter()
+        .map(|one| one.endpoint)
+        .collect();
+    assert_eq!(endpoints, ["http://a:50063", "http://a2:50063", "http://a3:50063"]);
 }
 
 #[test]

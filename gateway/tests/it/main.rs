@@ -13,6 +13,7 @@ mod config;
 mod forward;
 mod health;
 mod process;
+mod trainers;
 
 use gateway::Gateway;
 use svc_kit::client::Transport;

@@ -16,6 +16,7 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 use tracing::Instrument;
 
+use super::balance::Balance;
 use super::channel;
 use crate::BoxError;
 use crate::config::{ConfigError, EndpointConfig};
@@ -44,6 +45,21 @@ impl Transport {
     /// When the URL or a certificate cannot be used.
     pub fn remote(config: &EndpointConfig) -> Result<Self, ConfigError> {
         Ok(Self::from(channel(config)?))
+    }
+
+    /// To several processes that serve the same: each call goes to one of them, by least pending calls of two drawn at
+    /// random; streams count until they end. A replica that cannot be connected to is left out until it can; with none
+    /// left, calls are UNAVAILABLE with `RetryInfo`. Calls with the header [`AFFINITY_KEY`](super::AFFINITY_KEY) always
+    /// go to the same replica, and wait for it while it is away.
+    ///
+    /// # Errors
+    /// When there is no replica, or a URL or a certificate cannot be used.
+    pub fn replicas(configs: &[EndpointConfig]) -> Result<Self, ConfigError> {
+        match configs {
+            [] => Err(ConfigError::Invalid("a replica set needs an endpoint".to_owned())),
+            [only] => Self::remote(only),
+            several => Ok(Self::new(Balance::connect(several)?)),
+        }
     }
 
     /// To a service in this process (see [`crate::server::App::into_local`]).

@@ -9,5 +9,6 @@
 mod client;
 mod echo;
 mod limits;
+mod replicas;
 mod server;
 mod tls;

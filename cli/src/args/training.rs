@@ -1,0 +1,157 @@
+//! Flags of `finepick trainers`, `finepick train` and `finepick up`.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Method;
+
+/// How answers about trainers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlainFormat {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// Which trainer, and how to print.
+#[derive(Debug, Clone, Args)]
+pub struct TrainerArgs {
+    /// The trainer's name at the gateway. Absent: the gateway's default, or the trainer that --endpoint is.
+    #[arg(long, value_name = "NAME")]
+    pub trainer: Option<String>,
+    /// How to print the answer.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = PlainFormat::Table, help_heading = "Output")]
+    pub format: PlainFormat,
+}
+
+/// `finepick trainers`.
+#[derive(Debug, Subcommand)]
+pub enum TrainersCommand {
+    /// List the trainers that --endpoint routes to, with their state.
+    List {
+        /// How to print the answer.
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t = PlainFormat::Table, help_heading = "Output")]
+        format: PlainFormat,
+    },
+    /// Say who a trainer is, what devices it has, and whether it is ready.
+    Info(TrainerArgs),
+    /// Say what a trainer can do, and what it costs.
+    Capabilities(TrainerArgs),
+    /// List a trainer's runs that have not ended.
+    Queue {
+        /// Which.
+        #[command(flatten)]
+        trainer: TrainerArgs,
+        /// At most so many runs, newest first.
+        #[arg(long, value_name = "RUNS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+}
+
+/// How to tune; what is absent is the trainer's default.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tuning")]
+pub struct TuningArgs {
+    /// What is trained.
+    #[arg(long, value_name = "METHOD", value_enum, default_value_t = Method::Full)]
+    pub method: Method,
+    /// lora: rank of the adapters.
+    #[arg(long, value_name = "RANK", default_value_t = 8)]
+    pub lora_rank: i32,
+    /// lora: the update is scaled by alpha / rank. Absent: alpha = rank.
+    #[arg(long, value_name = "ALPHA")]
+    pub lora_alpha: Option<f64>,
+    /// lora: dropout on the adapters' input. Absent: 0.
+    #[arg(long, value_name = "SHARE")]
+    pub lora_dropout: Option<f64>,
+    /// prompt: virtual tokens before every sequence.
+    #[arg(long, value_name = "TOKENS", default_value_t = 20)]
+    pub prompt_length: i32,
+    /// Passes over the subset.
+    #[arg(long, value_name = "EPOCHS", conflicts_with = "steps")]
+    pub epochs: Option<i32>,
+    /// Optimizer steps.
+    #[arg(long, value_name = "STEPS")]
+    pub steps: Option<i32>,
+    /// Sequences a step.
+    #[arg(long, value_name = "SEQUENCES")]
+    pub batch_size: Option<i32>,
+    /// Tokens a sequence; longer texts are cut.
+    #[arg(long, value_name = "TOKENS")]
+    pub sequence_length: Option<i32>,
+    /// Peak learning rate.
+    #[arg(long, value_name = "RATE")]
+    pub learning_rate: Option<f64>,
+    /// One of the trainer's precisions.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub precision: String,
+    /// Seed of everything random but the subsets.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
+    /// Seed of the subsets: the same for all candidates that are compared.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub subset_seed: u64,
+}
+
+/// `finepick train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The trainer's name at the gateway. Absent: the gateway's default, or the trainer that --endpoint is.
+    #[arg(long, value_name = "NAME")]
+    pub trainer: Option<String>,
+    /// The checkpoint, a path or URL that the trainer can read.
+    #[arg(long, value_name = "URI")]
+    pub model: String,
+    /// The training data, a path or URL that the trainer can read.
+    #[arg(long, value_name = "URI")]
+    pub data: String,
+    /// Held-out data. Absent: a split of the training data.
+    #[arg(long, value_name = "URI")]
+    pub held_out: Option<String>,
+    /// Subset sizes to report a held-out loss for, in examples; 0: before tuning. Several need the capability
+    /// `nested_subsets`.
+    #[arg(long = "size", value_name = "EXAMPLES,...", value_delimiter = ',', required = true)]
+    pub sizes: Vec<i64>,
+    /// Tuning.
+    #[command(flatten)]
+    pub tuning: TuningArgs,
+    /// Name of the candidate in reports. Absent: the model's URI.
+    #[arg(long, value_name = "NAME")]
+    pub candidate: Option<String>,
+    /// Device by name, as `finepick trainers info` shows it. Absent: the trainer chooses.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub device: String,
+    /// The run fails when it has run for so long.
+    #[arg(long, value_name = "SECONDS")]
+    pub max_duration: Option<f64>,
+    /// A mark of your own on the run; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// Id of the run: the same command with the same id goes on watching the same run. Absent: a new one.
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Do not wait for the end.
+    #[arg(long)]
+    pub detach: bool,
+    /// How to print the run; progress goes to standard error.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = PlainFormat::Table, help_heading = "Output")]
+    pub format: PlainFormat,
+}
+
+/// A trainer that `finepick up` can host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HostedTrainer {
+    /// Losses from a declared law, in no time and for nothing.
+    Simulated,
+}
+
+/// `finepick up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Host a trainer in this process, too.
+    #[arg(long, value_name = "TRAINER", value_enum)]
+    pub trainer: Option<HostedTrainer>,
+    /// The usual flags of a server.
+    #[command(flatten)]
+    pub flags: svc_kit::config::Flags,
+}
