@@ -32,11 +32,14 @@ fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 10] = [
     "proto",
     "svc-kit",
     "fitter-svc",
     "selector-svc",
+    "trainer-client",
+    "trainer-sim",
+    "plugin-kit",
     "gateway",
     "cli",
     "e2e",
@@ -85,7 +88,24 @@ fn no_service_knows_another() {
             &["selector_svc", "gateway::", "finepick_cli", "proto::selector"][..],
         ),
         ("selector-svc/src", &["fitter_svc", "gateway::", "finepick_cli"]),
-        ("gateway/src", &["fitter_svc", "selector_svc", "finepick_cli"]),
+        (
+            "trainer-sim/src",
+            &[
+                "fitter_svc",
+                "selector_svc",
+                "gateway::",
+                "finepick_cli",
+                "trainer_client",
+            ],
+        ),
+        (
+            "trainer-client/src",
+            &["fitter_svc", "selector_svc", "trainer_sim", "gateway::", "finepick_cli"],
+        ),
+        (
+            "gateway/src",
+            &["fitter_svc", "selector_svc", "trainer_sim", "finepick_cli"],
+        ),
         (
             "svc-kit/src",
             &[

@@ -442,9 +442,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_has_its_meaning_and_the_defaults_are_valid() {
+    fn the_configuration_page_is_up_to_date_and_the_defaults_are_valid() {
         assert_eq!(Config::default().validate(), Ok(()));
-        svc_kit::config::reference::<Config>("trainer-sim").unwrap();
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let block = svc_kit::config::reference::<Config>("trainer-sim").unwrap();
+        assert_eq!(svc_kit::config::check_golden(&page, &block), Ok(()));
     }
 
     #[test]

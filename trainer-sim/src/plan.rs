@@ -174,7 +174,8 @@ impl Plan {
         } else {
             1.0
         };
-        let between = |from: i64, to: i64| from + ((to - from) as f64 * share).floor() as i64;
+        // Beyond 2^53 the product rounds up past the end: the sum must not overflow before it is cut.
+        let between = |from: i64, to: i64| from.saturating_add(((to - from) as f64 * share).floor() as i64);
         (
             between(stage.from_step, to_step).min(to_step),
             between(stage.from_size, to_size).min(to_size),
