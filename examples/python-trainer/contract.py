@@ -1,16 +1,22 @@
-"""The contract's ranges and errors, for trainers in Python to copy. docs/plugin-contract.md, C-3.7, C-3.9 and C-13."""
+"""The contract's ranges and errors, for finepick_plugin.py. docs/plugin-contract.md, C-3.7, C-3.9 and C-13."""
 
 import re
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2 as details
 from google.rpc import status_pb2
 
+from finepick.trainer.v1 import run_pb2 as pb
+from finepick.trainer.v1 import trainer_service_pb2 as api
+
+Context = grpc.aio.ServicerContext
+
 TINY, HUGE = 5e-324, 1.7976931348623157e308
 
 
-async def refuse(context, code, reason, message, detail):
+async def refuse(context: Context, code: grpc.StatusCode, reason: str, message: str, detail: Any) -> NoReturn:
     """Ends a call with ErrorInfo and one more detail (C-13.1, C-13.2)."""
     status = status_pb2.Status(code=code.value[0], message=message)
     status.details.add().Pack(details.ErrorInfo(reason=reason, domain="finepick.dev"))
@@ -18,53 +24,61 @@ async def refuse(context, code, reason, message, detail):
     await context.abort(code, message, (("grpc-status-details-bin", status.SerializeToString()),))
 
 
-async def invalid(context, paths):
+async def invalid(context: Context, paths: list[str]) -> NoReturn:
+    """INVALID_FIELD, with the paths of the fields."""
     violations = [{"field": path, "description": "is out of range"} for path in paths[:20]]
     bad = details.BadRequest(field_violations=violations)
     await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", f"{paths[0]} is out of range", bad)
 
 
-async def unmet(context, reason, subject, message):
+async def unmet(context: Context, reason: str, subject: str, message: str) -> NoReturn:
+    """CAPABILITY_MISSING with the path of the field, or WRONG_STATE with the id."""
     failure = details.PreconditionFailure(violations=[{"type": reason, "subject": subject, "description": message}])
     await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, reason, message, failure)
 
 
-async def not_found(context, run_id):
+async def not_found(context: Context, run_id: str) -> NoReturn:
     await about(context, grpc.StatusCode.NOT_FOUND, "TRAINING_RUN_NOT_FOUND", run_id, "no training run has this id")
 
 
-async def exists(context, run_id):
+async def exists(context: Context, run_id: str) -> NoReturn:
     await about(context, grpc.StatusCode.ALREADY_EXISTS, "TRAINING_RUN_EXISTS", run_id, "the id has another spec")
 
 
-async def about(context, code, reason, run_id, message):
+async def about(context: Context, code: grpc.StatusCode, reason: str, run_id: str, message: str) -> NoReturn:
     info = details.ResourceInfo(resource_type="finepick.dev/TrainingRun", resource_name=run_id, description=message)
     await refuse(context, code, reason, message, info)
 
 
-async def queue_full(context):
+async def busy(context: Context, reason: str, message: str) -> NoReturn:
+    """QUEUE_FULL or TRAINER_NOT_READY: callers repeat after a while."""
     retry = details.RetryInfo(retry_delay=duration_pb2.Duration(nanos=200_000_000))
-    await refuse(context, grpc.StatusCode.UNAVAILABLE, "QUEUE_FULL", "the queue is full", retry)
+    await refuse(context, grpc.StatusCode.UNAVAILABLE, reason, message, retry)
 
 
-def is_id(run_id):
+def is_id(run_id: str) -> bool:
     """Whether it may be the id of a run (C-3.7)."""
     return re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", run_id) is not None
 
 
-def wrong(request):
+def wrong(request: api.CreateTrainingRunRequest) -> list[str]:
     """Paths of the fields of a create that are out of their ranges (C-3.9); the ranges are in run.proto."""
-    paths = wrong_in(request.spec) if request.HasField("spec") else ["spec"]
+    paths = wrong_spec(request)
     paths += [] if is_id(request.training_run_id) else ["training_run_id"]
     return paths + ([] if len(request.request_id.encode()) <= 128 else ["request_id"])
 
 
-def wrong_in(spec):
+def wrong_spec(request: Any) -> list[str]:
+    """The same, of the spec of a create or of an estimate."""
+    return wrong_in(request.spec) if request.HasField("spec") else ["spec"]
 
-    def text(value, least=1, most=256):
+
+def wrong_in(spec: pb.TrainingRunSpec) -> list[str]:
+
+    def text(value: str, least: int = 1, most: int = 256) -> bool:
         return least <= len(value.encode()) <= most
 
-    def optional(message, field, low, high):  # NaN is in no range
+    def optional(message: Any, field: str, low: float, high: float) -> bool:  # NaN is in no range
         return not message.HasField(field) or low <= getattr(message, field) <= high
 
     method, hyper = spec.method.WhichOneof("kind"), spec.hyperparameters

@@ -83,3 +83,11 @@ async fn the_python_trainer_conforms() {
     eprintln!("python: {passed} passed, {skipped} skipped, in {:?}", report.elapsed);
     assert!(passed >= 60, "{}", report.render(Format::Text));
 }
+
+/// What docs/plugin-contract.md promises of it.
+#[test]
+fn the_python_trainer_has_at_most_100_lines() {
+    let path = root().join("examples/python-trainer/trainer.py");
+    let lines = std::fs::read_to_string(path).expect("the trainer").lines().count();
+    assert!(lines <= 100, "{lines} lines");
+}
