@@ -298,7 +298,8 @@ impl Scope {
     /// A run that outlasts every case.
     pub(crate) fn long_spec(&self) -> pb::TrainingRunSpec {
         let mut spec = self.spec();
-        spec.data_sizes = vec![self.options.long_size];
+        let most = self.capabilities.data_size_max.unwrap_or(i64::MAX);
+        spec.data_sizes = vec![self.options.long_size.min(most)];
         if let Some(epochs) = self.options.long_epochs {
             spec.hyperparameters = Some(pb::Hyperparameters {
                 epochs: Some(epochs),
