@@ -55,15 +55,21 @@ pub fn warning_code(warning: &types::Warning) -> String {
     short(warning.code().as_str_name(), "WARNING_CODE_")
 }
 
+/// Each code once, in the order of the first remark with it; all remarks.
 fn warnings(list: &[types::Warning]) -> (Vec<String>, Vec<WarningDetail>) {
-    let codes = list.iter().map(warning_code).collect();
-    let details = list
+    let details: Vec<WarningDetail> = list
         .iter()
-        .map(|w| WarningDetail {
-            code: warning_code(w),
-            detail: w.detail.clone(),
+        .map(|warning| WarningDetail {
+            code: warning_code(warning),
+            detail: warning.detail.clone(),
         })
         .collect();
+    let mut codes: Vec<String> = Vec::new();
+    for detail in &details {
+        if !codes.contains(&detail.code) {
+            codes.push(detail.code.clone());
+        }
+    }
     (codes, details)
 }
 
@@ -556,6 +562,6 @@ fn simulated_candidate(candidate: &selector::SimulatedCandidate) -> SimulatedCan
         win_share: candidate.win_share,
         sizes_trained: candidate.data_sizes_trained.clone(),
         dropped_at_rung: candidate.dropped_at_rung,
-        warnings: candidate.warnings.iter().map(warning_code).collect(),
+        warnings: warnings(&candidate.warnings).0,
     }
 }

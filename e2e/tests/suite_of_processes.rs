@@ -105,6 +105,45 @@ fn the_same_command_prints_the_same_answer_in_process_and_over_grpc() {
 }
 
 #[test]
+fn a_candidate_is_warned_of_a_thing_once() {
+    let curves = demo_curves();
+    for policy in [
+        "ats",
+        "rwl",
+        "local-trend",
+        "rectified-fit",
+        "vanilla-fit",
+        "sub-tuning",
+    ] {
+        let answer = finepick_json(&[
+            "rank",
+            "--curves",
+            &curves,
+            "--budget-ratio",
+            "1/64",
+            "--full-size",
+            "1024000",
+            "--format",
+            "json",
+            "--policy",
+            policy,
+        ]);
+        for candidate in answer["candidates"].as_array().expect("candidates") {
+            let mut codes: Vec<String> = candidate["warnings"]
+                .as_array()
+                .expect("codes")
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let all = codes.len();
+            codes.sort();
+            codes.dedup();
+            assert_eq!(codes.len(), all, "{policy}: {candidate}");
+        }
+    }
+}
+
+#[test]
 fn a_killed_fitter_is_missed_only_until_it_is_back() {
     let Suite {
         gateway,

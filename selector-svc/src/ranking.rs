@@ -365,7 +365,9 @@ impl Outlook {
     fn entry(&self, index: usize, member: &Member<'_>, forecast: Forecast) -> Entry {
         let trend = self.trends.get(index).copied().flatten();
         let (at_full, interval) = self.at_full(&forecast, trend);
+        // Where the policy or the fitter remarks the same thing, theirs is the more specific sentence.
         let mut warnings = self.warnings(member, interval.is_some());
+        warnings.retain(|general| forecast.warnings.iter().all(|own| own.code != general.code));
         warnings.extend(forecast.warnings);
         let line = if let Model::Line(line) = &forecast.model {
             Some(*line)
