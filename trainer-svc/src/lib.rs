@@ -1,0 +1,27 @@
+//! Fine-tuning on ONNX Runtime: a checkpoint folder and a data file in, held-out losses and tuned weights out.
+//!
+//! A training step (forward, loss, backward, clip, `AdamW`) is one plain ONNX graph that we build ourselves, because stock builds of
+//! ONNX Runtime have no training API; an ordinary inference session runs it on whatever device has an execution provider.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`tensor`], [`graph`] | tensors in host memory; the graph with its operators and shapes; ONNX in and out |
+//! | [`autodiff`], [`optimizer`] | reverse mode, one rule per operator; clipping and `AdamW` as graphs |
+//! | [`checkpoint`], [`arch`] | Hugging Face folders; forward graphs of the architectures |
+//! | [`tokenizer`], [`dataset`] | text to tokens; files to examples, subsets, batches |
+//! | [`method`] | what is trainable: all weights, low-rank adapters, a prompt |
+//! | [`session`] | ONNX Runtime: devices, compiled graphs, buffers |
+//! | [`train`], [`artifact`] | the training loop; tuned weights as files |
+
+pub mod arch;
+pub mod artifact;
+pub mod autodiff;
+pub mod checkpoint;
+pub mod dataset;
+pub mod graph;
+pub mod method;
+pub mod optimizer;
+pub mod session;
+pub mod tensor;
+pub mod tokenizer;
+pub mod train;
