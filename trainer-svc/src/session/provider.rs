@@ -111,7 +111,7 @@ impl Kind {
                 )?;
                 Ok(Some(memory))
             }
-            Self::WebGpu => Ok(self.plugin_device(environment)?.memory_info(false).to_owned()).map(Some),
+            Self::WebGpu => Ok(Some(self.plugin_device(environment)?.memory_info(false).to_owned())),
         }
     }
 
@@ -161,10 +161,10 @@ impl Kind {
                     Precision::Bf16 => "bf16",
                     Precision::F16 => "f16",
                 };
-                let mut settings = format!("\"INFERENCE_PRECISION_HINT\": \"{hint}\"");
-                if let Some(threads) = options.threads {
-                    settings.push_str(&format!(", \"INFERENCE_NUM_THREADS\": \"{threads}\""));
-                }
+                let threads = options.threads.map_or(String::new(), |threads| {
+                    format!(", \"INFERENCE_NUM_THREADS\": \"{threads}\"")
+                });
+                let settings = format!("\"INFERENCE_PRECISION_HINT\": \"{hint}\"{threads}");
                 vec![option("load_config", format!("{{\"CPU\": {{{settings}}}}}"))]
             }
             // Token ids are 64-bit integers.
