@@ -138,7 +138,11 @@ fn path_nodes(graph: &Graph, seeds: &[(ValueId, ValueId)], wanted: &[bool]) -> V
     }
     let mut path = Vec::new();
     for node in graph.nodes().iter().rev() {
-        let on_path: Vec<bool> = node.outputs.iter().map(|output| reaches[output.0] && wanted[output.0]).collect();
+        let on_path: Vec<bool> = node
+            .outputs
+            .iter()
+            .map(|output| reaches[output.0] && wanted[output.0])
+            .collect();
         if on_path.contains(&true) && node.inputs.iter().any(|input| wanted[input.0]) {
             for input in &node.inputs {
                 reaches[input.0] |= wanted[input.0];
@@ -151,7 +155,10 @@ fn path_nodes(graph: &Graph, seeds: &[(ValueId, ValueId)], wanted: &[bool]) -> V
 }
 
 fn describe(graph: &Graph, node: &Node) -> String {
-    let output = node.outputs.first().map_or("", |&output| graph.value(output).name.as_str());
+    let output = node
+        .outputs
+        .first()
+        .map_or("", |&output| graph.value(output).name.as_str());
     format!("{} ({output})", node.op.name())
 }
 

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::gradients;
 use crate::graph::{Graph, Op, ValueId};
-use crate::session::testing::evaluate;
+use crate::session::testing::Compiled;
 use crate::tensor::{ElementType, Elements, HostTensor, element_count};
 
 /// What an operator is given in a case.
@@ -123,8 +123,10 @@ impl Case {
             let shape = graph.shape(outputs[index]).to_vec();
             let element = graph.element(outputs[index]);
             let name = format!("cotangent {index}");
-            seeds.push((outputs[index], graph.input(&name, element, shape.clone()).unwrap()));
+            let cotangent = graph.input(&name, element, shape.clone()).unwrap();
             bound.insert(name, floats(element, &shape, -1.0, 1.0, &mut rng));
+            // A value that is an input as it stands cannot be bound as an output.
+            seeds.push((outputs[index], graph.scale(cotangent, 1.0).unwrap()));
         }
         let objective = objective(&mut graph, &seeds);
         let mut wrt: Vec<ValueId> = inputs.clone();
@@ -135,7 +137,8 @@ impl Case {
             let name = graph.value(value).name.clone();
             let gradient = gradient.unwrap_or_else(|| panic!("{self:?}: {name} has no gradient"));
             assert_eq!(graph.shape(gradient), graph.shape(value), "{self:?}");
-            self.compare(&graph, objective, gradient, &name, &bound);
+            let mut program = Compiled::new(&graph, &[objective, gradient]);
+            self.compare(&mut program, &name, &bound);
         }
     }
 
@@ -178,24 +181,18 @@ impl Case {
         value
     }
 
-    fn compare(
-        &self,
-        graph: &Graph,
-        objective: ValueId,
-        gradient: ValueId,
-        name: &str,
-        bound: &BTreeMap<String, HostTensor>,
-    ) {
+    /// The program gives the objective and the gradient with respect to the input of this name.
+    fn compare(&self, program: &mut Compiled, name: &str, bound: &BTreeMap<String, HostTensor>) {
         let (step, tolerance) = match self.element {
             ElementType::F64 => (1e-5, 1e-8),
             _ => (1e-2, 1e-3),
         };
-        let gradient = numbers(&evaluate(graph, bound, &[gradient])[0]);
+        let gradient = numbers(&program.run(bound)[1]);
         for (index, &found) in gradient.iter().enumerate() {
-            let at = |offset: f64| {
+            let mut at = |offset: f64| {
                 let mut moved = bound.clone();
                 moved.insert(name.to_owned(), nudged(&bound[name], index, offset));
-                numbers(&evaluate(graph, &moved, &[objective])[0])[0]
+                numbers(&program.run(&moved)[0])[0]
             };
             // Five points: the error is of the fourth order in the step.
             let wide = at(2.0 * step) - at(-2.0 * step);
@@ -229,7 +226,7 @@ fn floats(element: ElementType, shape: &[usize], low: f64, high: f64, rng: &mut 
     let numbers = (0..count).map(|_| rng.random_range(low..high));
     let elements = match element {
         ElementType::F64 => Elements::F64(numbers.collect()),
-        _ => Elements::F32(numbers.map(|x| x as f32).collect()),
+        _ => Elements::F32(numbers.map(rounded).collect()),
     };
     HostTensor::new(shape, elements).unwrap()
 }
@@ -242,12 +239,17 @@ fn nudged(tensor: &HostTensor, index: usize, offset: f64) -> HostTensor {
             Elements::F64(elements)
         }
         Elements::F32(mut elements) => {
-            elements[index] += offset as f32;
+            elements[index] += rounded(offset);
             Elements::F32(elements)
         }
         other => other,
     };
     HostTensor::new(tensor.shape(), elements).unwrap()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounded to f32 on purpose")]
+fn rounded(x: f64) -> f32 {
+    x as f32
 }
 
 /// Floats as f64.

@@ -32,7 +32,11 @@ pub fn cross_entropy(
     };
     for vector in [targets, weights] {
         if graph.shape(vector) != [rows] {
-            return Err(refused(graph, vector, "targets and weights must be vectors of the logits' rows"));
+            return Err(refused(
+                graph,
+                vector,
+                "targets and weights must be vectors of the logits' rows",
+            ));
         }
     }
     let column = [rows, 1];

@@ -65,7 +65,9 @@ impl<'a> Cotangents<'a> {
             }
         }
         self.indexed = self.graph.nodes().len();
-        self.producers.get(&value).and_then(|&index| self.graph.nodes().get(index))
+        self.producers
+            .get(&value)
+            .and_then(|&index| self.graph.nodes().get(index))
     }
 }
 
@@ -147,7 +149,11 @@ impl<'s, 'a> Site<'s, 'a> {
 
     fn either(&mut self, full: bool) -> Built {
         let output = self.output(0);
-        let cotangent = if full { self.cotangents.full(output)? } else { self.cotangents.of(output) };
+        let cotangent = if full {
+            self.cotangents.full(output)?
+        } else {
+            self.cotangents.of(output)
+        };
         match cotangent {
             Some(cotangent) => Ok(cotangent),
             // Only other outputs have one.
@@ -220,8 +226,9 @@ impl<'s, 'a> Site<'s, 'a> {
         let shape = self.shape(cotangent);
         let added = from.len() - to.len();
         let was_broadcast = |axis: usize| from[axis] != 1 && (axis < added || to[axis - added] == 1);
-        let (sum, constant): (Vec<usize>, Vec<usize>) =
-            (0..from.len()).filter(|&axis| was_broadcast(axis)).partition(|&axis| shape[axis] != 1);
+        let (sum, constant): (Vec<usize>, Vec<usize>) = (0..from.len())
+            .filter(|&axis| was_broadcast(axis))
+            .partition(|&axis| shape[axis] != 1);
         // Constant along an axis: the sum is that often the same.
         let repeats: usize = constant.iter().map(|&axis| from[axis]).product();
         let mut result = cotangent;
@@ -233,7 +240,11 @@ impl<'s, 'a> Site<'s, 'a> {
         if shape.len() > to.len() {
             result = self.graph().reshape(result, &shape[added..])?;
         }
-        if repeats == 1 { Ok(result) } else { self.scale(result, repeats as f64) }
+        if repeats == 1 {
+            Ok(result)
+        } else {
+            self.scale(result, repeats as f64)
+        }
     }
 
     /// x · factor. A product with a constant scalar is not multiplied twice.
@@ -242,7 +253,7 @@ impl<'s, 'a> Site<'s, 'a> {
             Some((inner, known)) => (inner, known * factor),
             None => (x, factor),
         };
-        if factor == 1.0 {
+        if factor.to_bits() == 1.0_f64.to_bits() {
             return Ok(x);
         }
         self.graph().scale(x, factor)
@@ -296,10 +307,13 @@ impl<'s, 'a> Site<'s, 'a> {
 
     /// Another shape; a reshaping of a reshaping is made in one step, or none.
     pub(super) fn reshape(&mut self, x: ValueId, shape: &[usize]) -> Built {
-        let inner = self.cotangents.producer(x).and_then(|node| match (&node.op, node.inputs.as_slice()) {
-            (Op::Reshape { .. }, &[inner]) => Some(inner),
-            _ => None,
-        });
+        let inner = self
+            .cotangents
+            .producer(x)
+            .and_then(|node| match (&node.op, node.inputs.as_slice()) {
+                (Op::Reshape { .. }, &[inner]) => Some(inner),
+                _ => None,
+            });
         self.graph().reshape(inner.unwrap_or(x), shape)
     }
 

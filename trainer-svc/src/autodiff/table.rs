@@ -71,7 +71,10 @@ pub(super) const TABLE: &[Row] = table! {
 
 /// The operator's rule.
 pub(super) fn rule(op: &Op) -> Option<Rule> {
-    TABLE.iter().find(|row| row.operator == op.name()).and_then(|row| row.rule)
+    TABLE
+        .iter()
+        .find(|row| row.operator == op.name())
+        .and_then(|row| row.rule)
 }
 
 /// Is there a rule for the cotangents of these outputs? Mean and deviation of a layer normalisation have none.

@@ -46,10 +46,7 @@ fn every_operator() -> Vec<Op> {
         Op::Transpose { permutation: vec![0] },
         Op::Reshape { shape: vec![] },
         Op::Expand { shape: vec![] },
-        Op::Split {
-            axis: 0,
-            sizes: vec![],
-        },
+        Op::Split { axis: 0, sizes: vec![] },
         Op::Concat { axis: 0 },
         Op::Where,
         Op::Cast { to: ElementType::F32 },
@@ -64,12 +61,38 @@ fn every_operator() -> Vec<Op> {
     ];
     for op in &all {
         match op {
-            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Sqrt | Op::Exp | Op::Log | Op::Tanh | Op::Erf | Op::Sigmoid => {}
-            Op::Relu | Op::Cos | Op::Sin | Op::Softmax { .. } | Op::LayerNormalization { .. } | Op::Gemm { .. } => {}
-            Op::MatMul | Op::ReduceSum { .. } | Op::ReduceMean { .. } | Op::ReduceMax { .. } | Op::Transpose { .. } => {}
-            Op::Reshape { .. } | Op::Expand { .. } | Op::Split { .. } | Op::Concat { .. } | Op::Where => {}
-            Op::Cast { .. } | Op::Equal | Op::Greater | Op::Gather { .. } | Op::GatherElements { .. } => {}
-            Op::ScatterElements { .. } => {}
+            Op::Add
+            | Op::Sub
+            | Op::Mul
+            | Op::Div
+            | Op::Sqrt
+            | Op::Exp
+            | Op::Log
+            | Op::Tanh
+            | Op::Erf
+            | Op::Sigmoid
+            | Op::Relu
+            | Op::Cos
+            | Op::Sin
+            | Op::Softmax { .. }
+            | Op::LayerNormalization { .. }
+            | Op::Gemm { .. }
+            | Op::MatMul
+            | Op::ReduceSum { .. }
+            | Op::ReduceMean { .. }
+            | Op::ReduceMax { .. }
+            | Op::Transpose { .. }
+            | Op::Reshape { .. }
+            | Op::Expand { .. }
+            | Op::Split { .. }
+            | Op::Concat { .. }
+            | Op::Where
+            | Op::Cast { .. }
+            | Op::Equal
+            | Op::Greater
+            | Op::Gather { .. }
+            | Op::GatherElements { .. }
+            | Op::ScatterElements { .. } => {}
         }
     }
     all
@@ -84,7 +107,12 @@ fn every_operator_has_one_row_and_every_rule_cases_of_its_own() {
     assert_eq!(rows.len(), set(&rows).len(), "an operator has two rows");
     for row in TABLE {
         let cases = (row.cases)();
-        assert_eq!(cases.is_empty(), row.rule.is_none(), "{}: a rule needs cases", row.operator);
+        assert_eq!(
+            cases.is_empty(),
+            row.rule.is_none(),
+            "{}: a rule needs cases",
+            row.operator
+        );
         assert!(cases.iter().all(|case| case.operator() == row.operator));
     }
 }
@@ -101,7 +129,10 @@ fn floats(shape: &[usize], values: &[f32]) -> HostTensor {
 }
 
 fn bound(tensors: &[(&str, HostTensor)]) -> BTreeMap<String, HostTensor> {
-    tensors.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect()
+    tensors
+        .iter()
+        .map(|(name, tensor)| ((*name).to_owned(), tensor.clone()))
+        .collect()
 }
 
 /// A scalar made of x by squaring and adding up, with the seed 1.
@@ -153,7 +184,11 @@ fn a_constant_cotangent_is_broadcast_not_expanded() {
     let x = graph.input("x", ElementType::F32, [4]).unwrap();
     let (sum, one) = sum_of_squares(&mut graph, x);
     gradients(&mut graph, &[(sum, one)], &[x]).unwrap();
-    let expansions = graph.nodes().iter().filter(|node| matches!(node.op, Op::Expand { .. })).count();
+    let expansions = graph
+        .nodes()
+        .iter()
+        .filter(|node| matches!(node.op, Op::Expand { .. }))
+        .count();
     assert_eq!(expansions, 0);
 }
 

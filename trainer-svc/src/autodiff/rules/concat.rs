@@ -9,7 +9,9 @@ pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphErro
         return Ok(());
     };
     let cotangent = site.full_cotangent()?;
-    let sizes: Vec<usize> = (0..site.input_count()).map(|index| site.input_shape(index)[axis]).collect();
+    let sizes: Vec<usize> = (0..site.input_count())
+        .map(|index| site.input_shape(index)[axis])
+        .collect();
     let pieces = site.graph().split(cotangent, axis, &sizes)?;
     for (index, piece) in pieces.into_iter().enumerate() {
         if site.wants(index) {
@@ -24,7 +26,10 @@ pub(in crate::autodiff) fn cases() -> Vec<crate::autodiff::check::Case> {
     use crate::autodiff::check::{Case, float, same_as};
     vec![
         Case::new(Op::Concat { axis: 0 }, [float([2, 3]), float([1, 3])]),
-        Case::new(Op::Concat { axis: 2 }, [float([2, 1, 2]), float([2, 1, 3]), float([2, 1, 1])]),
+        Case::new(
+            Op::Concat { axis: 2 },
+            [float([2, 1, 2]), float([2, 1, 3]), float([2, 1, 1])],
+        ),
         Case::new(Op::Concat { axis: 1 }, [float([2, 2]), same_as(0)]),
     ]
 }

@@ -18,11 +18,20 @@ pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphErro
     let cotangent = site.full_cotangent()?;
     let (x, indices) = (site.input(0), site.input(1));
     let (shape, index_shape) = (site.input_shape(0), site.input_shape(1));
-    let (outer, extent, inner): (usize, usize, usize) =
-        (shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product());
+    let (outer, extent, inner): (usize, usize, usize) = (
+        shape[..axis].iter().product(),
+        shape[axis],
+        shape[axis + 1..].iter().product(),
+    );
     let count: usize = index_shape.iter().product();
     // As a matrix, if there is nothing before the axis.
-    let around = |extent: usize, inner: usize| if axis == 0 { vec![extent, inner] } else { vec![outer, extent, inner] };
+    let around = |extent: usize, inner: usize| {
+        if axis == 0 {
+            vec![extent, inner]
+        } else {
+            vec![outer, extent, inner]
+        }
+    };
 
     let data = match site.take_accumulated(0)? {
         Some(so_far) => site.reshape(so_far, &around(extent, inner))?,
@@ -38,7 +47,9 @@ pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphErro
         site.graph().one(Op::Expand { shape }, &[indices])?
     };
     let updates = site.reshape(cotangent, &shape_of_updates)?;
-    let sum = site.graph().scatter_add(data, indices, updates, usize::from(axis != 0))?;
+    let sum = site
+        .graph()
+        .scatter_add(data, indices, updates, usize::from(axis != 0))?;
     let sum = site.graph().reshape(sum, &shape)?;
     site.give(0, sum)
 }

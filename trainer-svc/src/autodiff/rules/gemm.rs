@@ -7,11 +7,22 @@ use crate::graph::GraphError;
 use crate::graph::Op;
 
 pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphError> {
-    let Op::Gemm { alpha, beta, transpose_a, transpose_b } = *site.op() else {
+    let Op::Gemm {
+        alpha,
+        beta,
+        transpose_a,
+        transpose_b,
+    } = *site.op()
+    else {
         return Ok(());
     };
     let product = |site: &mut Site<'_, '_>, a, b, transpose_a, transpose_b| {
-        let op = Op::Gemm { alpha, beta: 1.0, transpose_a, transpose_b };
+        let op = Op::Gemm {
+            alpha,
+            beta: 1.0,
+            transpose_a,
+            transpose_b,
+        };
         site.graph().one(op, &[a, b])
     };
     let (a, b) = (site.input(0), site.input(1));
@@ -48,7 +59,12 @@ pub(in crate::autodiff) fn cases() -> Vec<crate::autodiff::check::Case> {
     use crate::autodiff::check::{Case, float};
     let mut cases = Vec::new();
     for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
-        let op = |alpha, beta| Op::Gemm { alpha, beta, transpose_a, transpose_b };
+        let op = |alpha, beta| Op::Gemm {
+            alpha,
+            beta,
+            transpose_a,
+            transpose_b,
+        };
         let a = || float(if transpose_a { [3, 2] } else { [2, 3] });
         let b = || float(if transpose_b { [4, 3] } else { [3, 4] });
         cases.push(Case::new(op(1.0, 1.0), [a(), b()]));

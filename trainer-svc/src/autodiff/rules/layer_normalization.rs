@@ -66,9 +66,17 @@ pub(in crate::autodiff) fn cases() -> Vec<crate::autodiff::check::Case> {
     use crate::autodiff::check::{Case, float};
     let op = |axis| Op::LayerNormalization { axis, epsilon: 1e-5 };
     vec![
-        Case::new(op(1), [float([3, 4]), float([4]), float([4])]).seeding(&[0]),
-        Case::new(op(2), [float([2, 2, 5]), float([5]), float([5])]).seeding(&[0]),
-        Case::new(op(1), [float([2, 2, 3]), float([2, 3]), float([2, 3])]).seeding(&[0]),
-        Case::new(op(0), [float([6]), float([6]), float([6])]).seeding(&[0]),
+        Case::new(op(1), [float([3, 4]), float([4]), float([4])])
+            .seeding(&[0])
+            .in_f32(),
+        Case::new(op(2), [float([2, 2, 5]), float([5]), float([5])])
+            .seeding(&[0])
+            .in_f32(),
+        Case::new(op(1), [float([2, 2, 3]), float([2, 3]), float([2, 3])])
+            .seeding(&[0])
+            .in_f32(),
+        Case::new(op(0), [float([6]), float([6]), float([6])])
+            .seeding(&[0])
+            .in_f32(),
     ]
 }

@@ -1,9 +1,9 @@
 //! y = max x over axes: x̄ = ȳ, in equal shares, where x is the maximum.
 
+use super::reduce_sum::kept;
 use crate::autodiff::site::Site;
 use crate::graph::GraphError;
 use crate::graph::Op;
-use super::reduce_sum::kept;
 
 pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphError> {
     let Op::ReduceMax { axes, .. } = site.op().clone() else {

@@ -1,9 +1,9 @@
 //! y = the mean of x over axes of n elements: x̄ = ȳ / n, the same along the axes.
 
+use super::reduce_sum::kept;
 use crate::autodiff::site::Site;
 use crate::graph::GraphError;
 use crate::graph::Op;
-use super::reduce_sum::kept;
 
 pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphError> {
     let Op::ReduceMean { axes, .. } = site.op().clone() else {

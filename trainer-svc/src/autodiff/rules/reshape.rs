@@ -18,5 +18,9 @@ pub(in crate::autodiff) fn cases() -> Vec<crate::autodiff::check::Case> {
     use crate::autodiff::check::{Case, float};
     use crate::graph::Op;
     let to = |shape: &[usize]| Op::Reshape { shape: shape.to_vec() };
-    vec![Case::new(to(&[3, 2]), [float([2, 3])]), Case::new(to(&[]), [float([1, 1])]), Case::new(to(&[1, 4]), [float([2, 2])])]
+    vec![
+        Case::new(to(&[3, 2]), [float([2, 3])]),
+        Case::new(to(&[]), [float([1, 1])]),
+        Case::new(to(&[1, 4]), [float([2, 2])]),
+    ]
 }

@@ -17,7 +17,10 @@ pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphErro
             Reduction::Add => cotangent,
             Reduction::None => {
                 let zeros = site.zeros_like(updates)?;
-                let op = Op::ScatterElements { axis, reduction: Reduction::None };
+                let op = Op::ScatterElements {
+                    axis,
+                    reduction: Reduction::None,
+                };
                 site.graph().one(op, &[cotangent, indices, zeros])?
             }
         };

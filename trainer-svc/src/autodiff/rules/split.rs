@@ -23,7 +23,10 @@ pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphErro
 #[cfg(test)]
 pub(in crate::autodiff) fn cases() -> Vec<crate::autodiff::check::Case> {
     use crate::autodiff::check::{Case, float};
-    let op = |axis, sizes: &[usize]| Op::Split { axis, sizes: sizes.to_vec() };
+    let op = |axis, sizes: &[usize]| Op::Split {
+        axis,
+        sizes: sizes.to_vec(),
+    };
     vec![
         Case::new(op(1, &[1, 2]), [float([2, 3])]),
         Case::new(op(0, &[2, 1, 2]), [float([5, 2])]),

@@ -23,6 +23,11 @@ pub(in crate::autodiff) fn rule(site: &mut Site<'_, '_>) -> Result<(), GraphErro
 #[cfg(test)]
 pub(in crate::autodiff) fn cases() -> Vec<crate::autodiff::check::Case> {
     use crate::autodiff::check::{Case, float};
-    let op = |permutation: &[usize]| Op::Transpose { permutation: permutation.to_vec() };
-    vec![Case::new(op(&[1, 0]), [float([2, 3])]), Case::new(op(&[2, 0, 3, 1]), [float([2, 1, 3, 2])])]
+    let op = |permutation: &[usize]| Op::Transpose {
+        permutation: permutation.to_vec(),
+    };
+    vec![
+        Case::new(op(&[1, 0]), [float([2, 3])]),
+        Case::new(op(&[2, 0, 3, 1]), [float([2, 1, 3, 2])]),
+    ]
 }
