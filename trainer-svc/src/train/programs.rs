@@ -71,9 +71,8 @@ fn with_gradients(decoder: &dyn Decoder, method: &Method, shape: GraphShape) -> 
     let entropy = cross_entropy(graph, tuned.logits, targets, weights)?;
     graph.rename(entropy.loss, LOSS)?;
     graph.output(entropy.loss);
-    let cotangent = entropy.logits_cotangent(graph)?;
     let wrt: Vec<ValueId> = tuned.trainable.iter().map(|weight| weight.value).collect();
-    let gradients = autodiff::gradients(graph, &[(tuned.logits, cotangent)], &wrt)?;
+    let gradients = autodiff::gradients(graph, &[(tuned.logits, entropy.logits_cotangent)], &wrt)?;
     let missing = |weight: &Trainable| TrainError::Unused(weight.name.clone());
     let gradients = gradients
         .into_iter()
