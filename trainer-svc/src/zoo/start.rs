@@ -1,0 +1,54 @@
+//! Random start weights: normal with standard deviation 0.02, those that end in the residual stream divided by √(2 · layers), norms 1,
+//! biases 0 (Radford et al., Language Models are Unsupervised Multitask Learners, 2019, section 2.3).
+
+use std::path::Path;
+
+use rand::RngExt as _;
+
+use super::recipe::ModelRecipe;
+use super::{ZooError, io};
+use crate::arch::{self, Parameter};
+use crate::artifact::{self, StorageType};
+use crate::method::generator;
+use crate::tensor::HostTensor;
+use crate::train::{TrainError, Weights};
+
+/// Ends of the names of layers whose output is added to the residual stream.
+const RESIDUAL: [&str; 4] = ["attn.c_proj.weight", "mlp.c_proj.weight", "o_proj.weight", "down_proj.weight"];
+
+/// Writes `model.safetensors` beside the configuration.
+pub(super) fn write(folder: &Path, model: &ModelRecipe, seed: u64) -> Result<(), ZooError> {
+    let failed = |source: TrainError| ZooError::Train {
+        model: model.name.clone(),
+        source,
+    };
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| io(&path, &error))?;
+    let parameters = arch::parameters_of(&text).map_err(|error| failed(error.into()))?;
+    let weights: Weights = parameters
+        .iter()
+        .map(|parameter| (parameter.name.clone(), start(parameter, model.layers, seed)))
+        .collect();
+    artifact::write_tensors(&folder.join("model.safetensors"), &weights, StorageType::F32)?;
+    Ok(())
+}
+
+fn start(parameter: &Parameter, layers: usize, seed: u64) -> HostTensor {
+    if parameter.name.ends_with(".bias") {
+        return HostTensor::zeros(parameter.shape.clone());
+    }
+    if parameter.shape.len() == 1 {
+        return HostTensor::fill(parameter.shape.clone(), |_| 1.0);
+    }
+    let is_residual = RESIDUAL.iter().any(|end| parameter.name.ends_with(end));
+    let deviation = if is_residual { 0.02 / (2.0 * layers as f64).sqrt() } else { 0.02 };
+    let mut random = generator(seed, &parameter.name, 0);
+    HostTensor::fill(parameter.shape.clone(), |_| {
+        // Box and Muller; the logarithm's argument is in (0, 1].
+        let radius = (-2.0 * (1.0 - random.random::<f64>()).ln()).sqrt();
+        let angle = std::f64::consts::TAU * random.random::<f64>();
+        #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
+        let weight = (deviation * radius * angle.cos()) as f32;
+        weight
+    })
+}
