@@ -261,7 +261,7 @@ fn tensor_proto(name: String, tensor: &HostTensor) -> TensorProto {
     }
 }
 
-fn element_number(element: ElementType) -> i32 {
+pub(super) fn element_number(element: ElementType) -> i32 {
     match element {
         ElementType::F32 => data_type::FLOAT,
         ElementType::F64 => data_type::DOUBLE,

@@ -6,8 +6,7 @@ use finepick_proto::types::v1::ErrorReason;
 use svc_kit::status::{self, FieldViolation, PreconditionViolation, ResourceInfo};
 use tonic::Status;
 
-use crate::clock::Clock;
-use crate::simulation::Refusal;
+use crate::refusal::Refusal;
 
 /// What a caller is told to wait when the queue is full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -21,7 +20,8 @@ fn resource(id: String, description: &str) -> ResourceInfo {
 }
 
 /// The status of a refusal.
-pub(super) fn status(refusal: Refusal, clock: &dyn Clock) -> Status {
+#[must_use]
+pub fn status(refusal: Refusal) -> Status {
     let description = refusal.to_string();
     match refusal {
         Refusal::Invalid(violations) => {
@@ -41,9 +41,7 @@ pub(super) fn status(refusal: Refusal, clock: &dyn Clock) -> Status {
             status::failed_precondition(ErrorReason::CapabilityMissing.as_reason(), violations.collect())
         }
         Refusal::NotReady(left) => {
-            let left = clock
-                .real(left)
-                .clamp(Duration::from_millis(50), Duration::from_mins(1));
+            let left = left.clamp(Duration::from_millis(50), Duration::from_mins(1));
             status::unavailable(ErrorReason::TrainerNotReady.as_reason(), description, left)
         }
         Refusal::QueueFull => status::unavailable(ErrorReason::QueueFull.as_reason(), description, RETRY_AFTER),
@@ -55,6 +53,8 @@ pub(super) fn status(refusal: Refusal, clock: &dyn Clock) -> Status {
             ErrorReason::WrongState.as_reason(),
             vec![PreconditionViolation::new("WRONG_STATE", id, description)],
         ),
+        Refusal::Draining => draining(),
+        Refusal::Internal(why) => status::bug(&why),
     }
 }
 
@@ -64,16 +64,7 @@ pub(super) fn gone(id: &str) -> Status {
     status::not_found(ErrorReason::TrainingRunNotFound.as_reason(), &resource)
 }
 
-/// The stream breaks, on demand.
-pub(super) fn broken() -> Status {
-    status::unavailable(
-        ErrorReason::BackendUnavailable.as_reason(),
-        "the stream broke, as the simulation was told",
-        Duration::from_millis(10),
-    )
-}
-
-/// The stream ends because the process does.
+/// The process ends, and with it streams and new runs.
 pub(super) fn draining() -> Status {
     status::unavailable(
         ErrorReason::Draining.as_reason(),

@@ -1,19 +1,15 @@
 //! Domain → answers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use finepick_proto::trainer::v1 as wire;
 use finepick_proto::types::v1 as types;
 
-use crate::clock::Clock;
+use crate::capability::{Capabilities, Estimate, Info};
 use crate::cost::{Cost, Money, PriceTable};
-use crate::engine::Trainer;
-use crate::event::{Checkpoint, Evaluation, EvaluationKind, Event, Happening, Progress};
-use crate::plan::Estimate;
+use crate::event::{Checkpoint, Evaluation, EvaluationKind, Event, Happening, Progress, Severity};
 use crate::run::Run;
-use crate::settings::Settings;
-use crate::simulation::Simulation;
-use crate::spec::{Hyperparameters, Method, MethodKind, Reference, Spec};
+use crate::spec::{Hyperparameters, Method, MethodKind, Reference, RetentionSet, Spec};
 use crate::state::{Failure, RunState, Transition, WaitReason};
 
 /// The longest duration that the protocol allows, seconds.
@@ -23,45 +19,42 @@ fn small(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn timestamp(clock: &dyn Clock, at: Duration) -> prost_types::Timestamp {
-    clock.wall(at).into()
-}
-
-pub(super) fn duration(duration: Duration) -> prost_types::Duration {
+fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs().min(MAX_SECONDS)).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
     }
 }
 
-pub(super) fn info(simulation: &Simulation, trainer: &Trainer) -> wire::GetTrainerInfoResponse {
-    let settings = simulation.settings();
-    let unready = simulation.unready();
+/// Who the trainer is and how it stands.
+#[must_use]
+pub fn info(info: Info) -> wire::GetTrainerInfoResponse {
     wire::GetTrainerInfoResponse {
-        name: trainer.config().name.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: info.name,
+        version: info.version,
         contract_versions: vec!["v1".to_owned()],
-        instance_id: trainer.instance_id().to_owned(),
-        devices: settings
+        instance_id: info.instance_id,
+        devices: info
             .devices
-            .iter()
+            .into_iter()
             .map(|device| wire::Device {
-                name: device.name.clone(),
-                description: device.description.clone(),
-                memory_bytes: Some(device.memory_bytes),
+                name: device.name,
+                description: device.description,
+                memory_bytes: device.memory_bytes,
                 slots: i32::try_from(device.slots).unwrap_or(i32::MAX),
             })
             .collect(),
-        ready: unready.is_none(),
-        ready_reason: unready.unwrap_or_default().to_owned(),
-        queued_runs: small(simulation.queued()),
-        active_runs: i32::try_from(simulation.active()).unwrap_or(i32::MAX),
-        queue_limit: small(settings.queue_limit),
+        ready: info.unready.is_none(),
+        ready_reason: info.unready.unwrap_or_default().to_owned(),
+        queued_runs: small(info.queued),
+        active_runs: small(info.active),
+        queue_limit: small(info.queue_limit),
     }
 }
 
-pub(super) fn capabilities(settings: &Settings) -> wire::ListCapabilitiesResponse {
-    let claims = &settings.capabilities;
+/// What the trainer claims.
+#[must_use]
+pub fn capabilities(claims: Capabilities) -> wire::ListCapabilitiesResponse {
     let methods = claims.methods.iter().map(|kind| match kind {
         MethodKind::Full => wire::MethodKind::Full,
         MethodKind::Lora => wire::MethodKind::Lora,
@@ -69,16 +62,16 @@ pub(super) fn capabilities(settings: &Settings) -> wire::ListCapabilitiesRespons
     });
     wire::ListCapabilitiesResponse {
         methods: methods.map(i32::from).collect(),
-        model_formats: claims.model_formats.clone(),
-        uri_schemes: claims.uri_schemes.clone(),
-        precisions: claims.precisions.clone(),
+        prices: claims.prices.as_ref().map(price_table).unwrap_or_default(),
+        model_formats: claims.model_formats,
+        uri_schemes: claims.uri_schemes,
+        precisions: claims.precisions,
         pause: claims.pause,
         checkpoint_resume: claims.checkpoint_resume,
         nested_subsets: claims.nested_subsets,
         deterministic_seeds: claims.deterministic_seeds,
         estimate: claims.estimate,
         retention_sets: claims.retention_sets,
-        prices: settings.prices.as_ref().map(price_table).unwrap_or_default(),
         heartbeat_interval: Some(duration(claims.heartbeat_interval)),
         data_size_max: claims.data_size_max,
     }
@@ -104,63 +97,53 @@ fn money(money: &Money) -> types::Money {
     }
 }
 
-/// The range is a quarter of the expected time either way.
-pub(super) fn estimate(estimate: &Estimate, prices: Option<&PriceTable>) -> wire::EstimateTrainingRunResponse {
-    let (reason, detail) = estimate.infeasible.clone().unwrap_or_default();
+/// What a run would take, priced.
+#[must_use]
+pub fn estimate(estimate: Estimate, prices: Option<&PriceTable>) -> wire::EstimateTrainingRunResponse {
+    let feasible = estimate.infeasible.is_none();
+    let (reason, detail) = estimate.infeasible.unwrap_or_default();
+    let seconds = estimate.device_seconds;
     wire::EstimateTrainingRunResponse {
-        feasible: estimate.infeasible.is_none(),
+        feasible,
         infeasible_reason: reason.to_owned(),
         detail,
-        memory_bytes: Some(estimate.memory_bytes),
-        device_seconds_lower: Some(estimate.device_seconds * 0.75),
-        device_seconds_upper: Some(estimate.device_seconds * 1.25),
-        money: prices.map(|prices| money(&prices.price(estimate.device_seconds))),
+        memory_bytes: estimate.memory_bytes,
+        device_seconds_lower: seconds.map(|range| range.lower),
+        device_seconds_upper: seconds.map(|range| range.upper),
+        money: prices.map(|prices| money(&prices.price(seconds.map_or(0.0, |range| range.expected)))),
     }
 }
 
-pub(super) fn run(run: &Run, simulation: &Simulation, trainer: &Trainer) -> wire::TrainingRun {
-    let clock = trainer.clock();
-    let device = run.device.and_then(|index| simulation.settings().devices.get(index));
-    let succeeded = run.state == RunState::Succeeded;
-    let read = run.started.is_some();
+/// A run as callers see it.
+#[must_use]
+pub fn run(run: Run) -> wire::TrainingRun {
     wire::TrainingRun {
-        training_run_id: run.id.clone(),
-        spec: Some(spec(&run.spec)),
+        training_run_id: run.id,
+        spec: Some(spec(run.spec)),
         state: state(run.state).into(),
         wait_reason: wait_reason(run.wait).into(),
         failure: failure(run.failure).into(),
-        detail: run.detail.clone(),
-        create_time: Some(timestamp(clock, run.created)),
-        start_time: run.started.map(|at| timestamp(clock, at)),
-        end_time: run.ended.map(|at| timestamp(clock, at)),
+        detail: run.detail,
+        create_time: Some(run.created.into()),
+        start_time: run.started.map(Into::into),
+        end_time: run.ended.map(Into::into),
         progress: run.progress.as_ref().map(progress),
         evaluations: run.evaluations.iter().map(evaluation).collect(),
         cost: Some(cost(&run.cost)),
         checkpoints: run.checkpoints.iter().map(checkpoint).collect(),
-        last_sequence: run.log.last_sequence(),
-        instance_id: trainer.instance_id().to_owned(),
-        device: device.map(|device| device.name.clone()).unwrap_or_default(),
-        artifact_uri: if succeeded {
-            format!("sim://artifacts/{}", run.id)
-        } else {
-            String::new()
-        },
-        queue_position: (run.state == RunState::Queued).then(|| small(simulation.queue_position(run).unwrap_or(0))),
-        model_digest: if read { digest(&run.spec.model) } else { String::new() },
-        data_digest: if read { digest(&run.spec.data) } else { String::new() },
+        last_sequence: run.last_sequence,
+        instance_id: run.instance_id,
+        device: run.device,
+        artifact_uri: run.artifact_uri,
+        queue_position: run.queue_position.map(small),
+        model_digest: run.model_digest,
+        data_digest: run.data_digest,
     }
 }
 
-/// Nothing is read: what was expected is what is found, and where nothing was, a hash of the name.
-fn digest(reference: &Reference) -> String {
-    if reference.digest.is_empty() {
-        format!("sim:{:016x}", crate::law::fingerprint(&[reference.uri.as_bytes()]))
-    } else {
-        reference.digest.clone()
-    }
-}
-
-pub(super) fn event(event: &Event, clock: &dyn Clock) -> wire::TrainingEvent {
+/// An event, and the wall clock's time at its moment.
+#[must_use]
+pub fn event(event: &Event, time: SystemTime) -> wire::TrainingEvent {
     use wire::training_event::Kind;
     let kind = match &event.what {
         Happening::Created(wait) => Kind::StateChanged(wire::StateChanged {
@@ -171,8 +154,8 @@ pub(super) fn event(event: &Event, clock: &dyn Clock) -> wire::TrainingEvent {
         Happening::State(way, detail) => Kind::StateChanged(state_changed(*way, detail)),
         Happening::Progress(found) => Kind::Progress(progress(found)),
         Happening::Evaluation(found) => Kind::Evaluation(evaluation(found)),
-        Happening::Log(line) => Kind::Log(wire::LogLine {
-            severity: wire::LogSeverity::Info.into(),
+        Happening::Log(severity, line) => Kind::Log(wire::LogLine {
+            severity: log_severity(*severity).into(),
             text: line.clone(),
         }),
         Happening::Checkpoint(found) => Kind::Checkpoint(checkpoint(found)),
@@ -180,16 +163,25 @@ pub(super) fn event(event: &Event, clock: &dyn Clock) -> wire::TrainingEvent {
     };
     wire::TrainingEvent {
         sequence: event.sequence,
-        time: Some(timestamp(clock, event.at)),
+        time: Some(time.into()),
         kind: Some(kind),
     }
 }
 
-pub(super) fn heartbeat(last_sequence: i64, clock: &dyn Clock) -> wire::TrainingEvent {
+/// Nothing happened; the newest event is this one.
+pub(super) fn heartbeat(last_sequence: i64, now: SystemTime) -> wire::TrainingEvent {
     wire::TrainingEvent {
         sequence: last_sequence,
-        time: Some(timestamp(clock, clock.now())),
+        time: Some(now.into()),
         kind: Some(wire::training_event::Kind::Heartbeat(wire::Heartbeat {})),
+    }
+}
+
+fn log_severity(severity: Severity) -> wire::LogSeverity {
+    match severity {
+        Severity::Info => wire::LogSeverity::Info,
+        Severity::Warning => wire::LogSeverity::Warning,
+        Severity::Error => wire::LogSeverity::Error,
     }
 }
 
@@ -208,8 +200,8 @@ fn progress(progress: &Progress) -> wire::Progress {
         step: progress.step,
         total_steps: progress.total_steps,
         training_loss: progress.training_loss,
-        tokens_per_second: Some(progress.tokens_per_second),
-        remaining: Some(duration(progress.remaining)),
+        tokens_per_second: progress.tokens_per_second,
+        remaining: progress.remaining.map(duration),
     }
 }
 
@@ -223,7 +215,7 @@ fn evaluation(evaluation: &Evaluation) -> wire::Evaluation {
         kind: kind.into(),
         data_size: evaluation.data_size,
         loss: evaluation.loss,
-        standard_error: Some(evaluation.standard_error),
+        standard_error: evaluation.standard_error,
         tokens: evaluation.tokens,
         examples: evaluation.examples,
         truncated_examples: evaluation.truncated_examples,
@@ -245,39 +237,38 @@ fn cost(cost: &Cost) -> wire::RunCost {
     }
 }
 
-fn reference(reference: &Reference) -> wire::Reference {
+fn reference(reference: Reference) -> wire::Reference {
     wire::Reference {
-        uri: reference.uri.clone(),
-        digest: reference.digest.clone(),
+        uri: reference.uri,
+        digest: reference.digest,
     }
 }
 
-fn spec(spec: &Spec) -> wire::TrainingRunSpec {
+/// A spec as it goes to callers.
+#[must_use]
+pub fn spec(spec: Spec) -> wire::TrainingRunSpec {
+    let set = |set: RetentionSet| wire::RetentionSet {
+        name: set.name,
+        data: Some(reference(set.data)),
+    };
     wire::TrainingRunSpec {
-        candidate_id: spec.candidate_id.clone(),
-        model: Some(reference(&spec.model)),
-        data: Some(reference(&spec.data)),
-        held_out: spec.held_out.as_ref().map(reference),
-        data_sizes: spec.data_sizes.clone(),
-        method: Some(method(&spec.method)),
-        hyperparameters: Some(hyperparameters(&spec.hyperparameters)),
+        candidate_id: spec.candidate_id,
+        model: Some(reference(spec.model)),
+        data: Some(reference(spec.data)),
+        held_out: spec.held_out.map(reference),
+        data_sizes: spec.data_sizes,
+        method: Some(method(spec.method)),
+        hyperparameters: Some(hyperparameters(spec.hyperparameters)),
         seed: spec.seed,
         subset_seed: spec.subset_seed,
-        retention_sets: spec
-            .retention_sets
-            .iter()
-            .map(|set| wire::RetentionSet {
-                name: set.name.clone(),
-                data: Some(reference(&set.data)),
-            })
-            .collect(),
-        device: spec.device.clone(),
+        retention_sets: spec.retention_sets.into_iter().map(set).collect(),
+        device: spec.device,
         max_duration: spec.max_duration.map(duration),
-        labels: spec.labels.clone().into_iter().collect(),
+        labels: spec.labels.into_iter().collect(),
     }
 }
 
-fn method(method: &Method) -> wire::TuningMethod {
+fn method(method: Method) -> wire::TuningMethod {
     use wire::tuning_method::Kind;
     let kind = match method {
         Method::Full => Kind::Full(wire::FullTuning {}),
@@ -287,20 +278,17 @@ fn method(method: &Method) -> wire::TuningMethod {
             dropout,
             target_modules,
         } => Kind::Lora(wire::LoraTuning {
-            rank: *rank,
-            alpha: *alpha,
-            dropout: *dropout,
-            target_modules: target_modules.clone(),
+            rank,
+            alpha,
+            dropout,
+            target_modules,
         }),
-        Method::Prompt { length, initial_text } => Kind::Prompt(wire::PromptTuning {
-            length: *length,
-            initial_text: initial_text.clone(),
-        }),
+        Method::Prompt { length, initial_text } => Kind::Prompt(wire::PromptTuning { length, initial_text }),
     };
     wire::TuningMethod { kind: Some(kind) }
 }
 
-fn hyperparameters(chosen: &Hyperparameters) -> wire::Hyperparameters {
+fn hyperparameters(chosen: Hyperparameters) -> wire::Hyperparameters {
     wire::Hyperparameters {
         epochs: chosen.epochs,
         steps: chosen.steps,
@@ -310,7 +298,7 @@ fn hyperparameters(chosen: &Hyperparameters) -> wire::Hyperparameters {
         warmup_ratio: chosen.warmup_ratio,
         weight_decay: chosen.weight_decay,
         clip_norm: chosen.clip_norm,
-        precision: chosen.precision.clone(),
+        precision: chosen.precision,
     }
 }
 
@@ -338,6 +326,7 @@ fn wait_reason(reason: Option<WaitReason>) -> wire::WaitReason {
         None => wire::WaitReason::Unspecified,
         Some(WaitReason::NoFreeSlot) => wire::WaitReason::NoFreeSlot,
         Some(WaitReason::DeviceBusy) => wire::WaitReason::DeviceBusy,
+        Some(WaitReason::TrainerStarting) => wire::WaitReason::TrainerStarting,
         Some(WaitReason::Fetching) => wire::WaitReason::Fetching,
         Some(WaitReason::Paused) => wire::WaitReason::Paused,
     }

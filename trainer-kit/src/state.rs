@@ -4,6 +4,7 @@ use thiserror::Error;
 
 /// State of a run; see `finepick.trainer.v1.TrainingRunState`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum RunState {
     /// Accepted, waiting for a slot.
     Queued,
@@ -73,6 +74,7 @@ impl RunState {
 
 /// Why a run failed; see `finepick.trainer.v1.TrainingFailure`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Failure {
     /// A requested size has no held-out loss.
     EvaluationMissing,
@@ -98,11 +100,14 @@ pub enum Failure {
 
 /// Why a run waits; see `finepick.trainer.v1.WaitReason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum WaitReason {
     /// All slots are taken.
     NoFreeSlot,
     /// The device it asks for is taken.
     DeviceBusy,
+    /// The trainer is starting.
+    TrainerStarting,
     /// Model or data are being fetched.
     Fetching,
     /// Paused by a caller.
@@ -134,6 +139,7 @@ pub enum Cause {
 
 /// A legal change of state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Transition {
     /// The state before.
     pub from: RunState,

@@ -1,9 +1,66 @@
-//! What the trainer claims, and which of its claims a spec needs.
+//! What a trainer says of itself: who it is, what it claims, and which of its claims a spec needs.
 
 use std::time::Duration;
 
-use crate::settings::Settings;
+use crate::cost::PriceTable;
+use crate::refusal::Refusal;
 use crate::spec::{MethodKind, Reference, Spec};
+
+/// Something that runs take a slot of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Unique within the trainer, not empty.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Bytes, > 0; absent where it is not known.
+    pub memory_bytes: Option<i64>,
+    /// Runs at the same time, ≥ 1.
+    pub slots: u32,
+}
+
+/// Who the trainer is and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// Reverse-DNS name, 1 to 256 bytes.
+    pub name: String,
+    /// Not empty.
+    pub version: String,
+    /// The same as long as its runs are kept, 1 to 256 bytes.
+    pub instance_id: String,
+    /// At least one.
+    pub devices: Vec<Device>,
+    /// Why new runs are not accepted, `UPPER_SNAKE_CASE`; absent when they are.
+    pub unready: Option<&'static str>,
+    /// Runs that wait.
+    pub queued: usize,
+    /// Runs that hold a slot.
+    pub active: usize,
+    /// Runs that may wait.
+    pub queue_limit: usize,
+}
+
+/// What a run would take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Why it cannot be done, `UPPER_SNAKE_CASE`, with a sentence; absent when it can.
+    pub infeasible: Option<(&'static str, String)>,
+    /// Bytes of device memory, > 0; absent where it is not known.
+    pub memory_bytes: Option<i64>,
+    /// Device-seconds; absent where they are not known.
+    pub device_seconds: Option<SecondsRange>,
+}
+
+/// A range of durations, seconds: 0 ≤ lower ≤ expected ≤ upper, all finite.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SecondsRange {
+    /// Lower end.
+    pub lower: f64,
+    /// What prices are quoted for.
+    pub expected: f64,
+    /// Upper end.
+    pub upper: f64,
+}
 
 /// What is claimed; absence means: cannot.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +72,7 @@ pub struct Capabilities {
     pub model_formats: Vec<String>,
     /// Schemes of references beyond local paths.
     pub uri_schemes: Vec<String>,
-    /// At least one; the first is the default.
+    /// The first is the default; empty: no precision can be asked for.
     pub precisions: Vec<String>,
     /// Runs can be paused.
     pub pause: bool,
@@ -29,7 +86,9 @@ pub struct Capabilities {
     pub estimate: bool,
     /// Retention sets are evaluated.
     pub retention_sets: bool,
-    /// The longest time between two events of a watch, real time.
+    /// Prices; absent: no money is reported.
+    pub prices: Option<PriceTable>,
+    /// The longest time between two messages of a watch.
     pub heartbeat_interval: Duration,
     /// The largest size; absent: no bound.
     pub data_size_max: Option<i64>,
@@ -58,18 +117,25 @@ impl Missing {
     }
 }
 
-impl Capabilities {
-    /// The precision of runs that ask for none.
-    #[must_use]
-    pub fn default_precision(&self) -> &str {
-        self.precisions.first().map_or("fp32", String::as_str)
+/// Refuses what is not claimed.
+///
+/// # Errors
+/// [`Refusal::Missing`] when it is not.
+pub fn claim(capability: &'static str, claimed: bool) -> Result<(), Refusal> {
+    if claimed {
+        return Ok(());
     }
+    let description = format!("the trainer does not claim {capability}");
+    Err(Refusal::Missing(vec![Missing::new(
+        capability,
+        capability,
+        description,
+    )]))
 }
 
 /// The claims that a spec needs and that are not made; none if the trainer can do it.
 #[must_use]
-pub fn missing(spec: &Spec, settings: &Settings) -> Vec<Missing> {
-    let claims = &settings.capabilities;
+pub fn missing(spec: &Spec, claims: &Capabilities, has_device: impl Fn(&str) -> bool) -> Vec<Missing> {
     let mut found = Vec::new();
     let mut need = |capability, field: &str, description: String| {
         found.push(Missing::new(capability, field, description));
@@ -108,7 +174,7 @@ pub fn missing(spec: &Spec, settings: &Settings) -> Vec<Missing> {
         let description = format!("the trainer has no precision {precision:?}");
         need("precisions", "spec.hyperparameters.precision", description);
     }
-    if !spec.device.is_empty() && !settings.devices.iter().any(|device| device.name == spec.device) {
+    if !spec.device.is_empty() && !has_device(&spec.device) {
         let description = format!("the trainer has no device {:?}", spec.device);
         need("devices", "spec.device", description);
     }

@@ -6,8 +6,12 @@ use std::time::Duration;
 use crate::cost::Cost;
 use crate::state::{Transition, WaitReason};
 
+/// Bytes of a log line; the contract allows no more.
+pub const MAX_LINE_BYTES: usize = 8 << 10;
+
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Progress {
     /// Optimizer steps done.
     pub step: i64,
@@ -15,14 +19,15 @@ pub struct Progress {
     pub total_steps: Option<i64>,
     /// Nats per token; absent before the first step.
     pub training_loss: Option<f64>,
-    /// Throughput in simulated time.
-    pub tokens_per_second: f64,
-    /// Simulated time until the end.
-    pub remaining: Duration,
+    /// Throughput; absent where it was not measured.
+    pub tokens_per_second: Option<f64>,
+    /// Time until the end; absent where it is not known.
+    pub remaining: Option<Duration>,
 }
 
 /// On which data a loss was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum EvaluationKind {
     /// The held-out data.
     HeldOut,
@@ -34,6 +39,7 @@ pub enum EvaluationKind {
 
 /// A measured loss.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Evaluation {
     /// On what.
     pub kind: EvaluationKind,
@@ -41,8 +47,8 @@ pub struct Evaluation {
     pub data_size: i64,
     /// Nats per token, finite, > 0.
     pub loss: f64,
-    /// Standard error of the loss.
-    pub standard_error: f64,
+    /// Standard error of the loss; absent where it was not estimated.
+    pub standard_error: Option<f64>,
     /// Predicted tokens.
     pub tokens: i64,
     /// Examples evaluated.
@@ -55,6 +61,7 @@ pub struct Evaluation {
 
 /// A state saved on the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Checkpoint {
     /// The trainer's name for it.
     pub checkpoint_id: String,
@@ -62,8 +69,21 @@ pub struct Checkpoint {
     pub step: i64,
 }
 
+/// How bad a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Severity {
+    /// For information.
+    Info,
+    /// Something is odd.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Happening {
     /// The run was created; it waits for this reason.
     Created(WaitReason),
@@ -73,8 +93,8 @@ pub enum Happening {
     Progress(Progress),
     /// A loss was measured.
     Evaluation(Evaluation),
-    /// A line for people.
-    Log(String),
+    /// A line for people, at most [`MAX_LINE_BYTES`].
+    Log(Severity, String),
     /// A checkpoint was saved.
     Checkpoint(Checkpoint),
     /// The cost grew.
@@ -83,17 +103,25 @@ pub enum Happening {
 
 impl Happening {
     /// May old ones be dropped?
-    fn is_transient(&self) -> bool {
-        matches!(self, Self::Progress(_) | Self::Log(_))
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Progress(_) | Self::Log(..))
+    }
+
+    /// A line for people, cut to what the contract allows.
+    #[must_use]
+    pub fn log(severity: Severity, text: &str) -> Self {
+        Self::Log(severity, text[..text.floor_char_boundary(MAX_LINE_BYTES)].to_owned())
     }
 }
 
 /// A numbered event.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Event {
     /// 1, 2, 3, … within the run.
     pub sequence: i64,
-    /// When, since the trainer's start.
+    /// When, since a moment that the trainer chooses.
     pub at: Duration,
     /// What.
     pub what: Happening,
@@ -128,12 +156,19 @@ impl EventLog {
 
     /// Adds an event under the next number.
     pub fn push(&mut self, at: Duration, what: Happening) {
-        self.last_sequence += 1;
-        let event = Event {
-            sequence: self.last_sequence,
+        self.add(Event {
+            sequence: self.last_sequence + 1,
             at,
             what,
-        };
+        });
+    }
+
+    /// Adds an event that has its number; the log goes on after it. One that is not newer than the newest is left out.
+    pub fn add(&mut self, event: Event) {
+        if event.sequence <= self.last_sequence {
+            return;
+        }
+        self.last_sequence = event.sequence;
         if event.what.is_transient() {
             if self.transient.len() >= self.retained {
                 self.transient.pop_front();
@@ -178,7 +213,7 @@ mod tests {
         ) {
             let mut log = EventLog::new(retained);
             for &lasting in &kinds {
-                let what = if lasting { Happening::Cost(Cost::default()) } else { Happening::Log(String::new()) };
+                let what = if lasting { Happening::Cost(Cost::default()) } else { Happening::log(Severity::Info, "") };
                 log.push(Duration::ZERO, what);
             }
             let mut read = Vec::new();
@@ -197,5 +232,25 @@ mod tests {
             prop_assert_eq!(read, expected);
             prop_assert_eq!(log.last_sequence(), i64::try_from(kinds.len()).unwrap());
         }
+    }
+
+    #[test]
+    fn lines_are_cut_between_characters_and_numbers_never_go_back() {
+        let Happening::Log(_, line) = Happening::log(Severity::Info, &"ä".repeat(5_000)) else {
+            panic!("a log line");
+        };
+        assert_eq!(line.len(), MAX_LINE_BYTES);
+        let mut log = EventLog::new(1);
+        for sequence in [1, 7, 7, 3] {
+            let what = Happening::Cost(Cost::default());
+            log.add(Event {
+                sequence,
+                at: Duration::ZERO,
+                what,
+            });
+        }
+        log.push(Duration::ZERO, Happening::Cost(Cost::default()));
+        let numbers: Vec<i64> = log.after(0, 9).iter().map(|event| event.sequence).collect();
+        assert_eq!(numbers, [1, 7, 8]);
     }
 }

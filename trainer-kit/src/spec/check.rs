@@ -235,7 +235,8 @@ impl Found {
 }
 
 /// The path of a label: `spec.labels["key"]`.
-pub(crate) fn label_path(key: &str) -> String {
+#[must_use]
+pub fn label_path(key: &str) -> String {
     format!("spec.labels[{key:?}]")
 }
 

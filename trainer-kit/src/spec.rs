@@ -1,14 +1,15 @@
-//! What is asked for: a run's specification, its checks and its defaults.
+//! What is asked for: a run's specification and its checks. Defaults are each trainer's own.
 
 mod check;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use self::check::{Violation, check_id, check_request_id, check_spec};
+pub use self::check::{Violation, check_id, check_request_id, check_spec, label_path};
 
 /// Where something lies, and what it must be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reference {
     /// Path or URL, 1 to 2,048 bytes.
     pub uri: String,
@@ -18,6 +19,7 @@ pub struct Reference {
 
 /// How weights are tuned.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Method {
     /// All weights.
     Full,
@@ -43,6 +45,7 @@ pub enum Method {
 
 /// A method without its parameters: what capabilities speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum MethodKind {
     /// [`Method::Full`]
     Full,
@@ -86,6 +89,7 @@ impl MethodKind {
 
 /// How to optimise; absent values are the trainer's defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Hyperparameters {
     /// Passes over the subset, 1 to 10,000; not together with `steps`.
     pub epochs: Option<i32>,
@@ -109,6 +113,7 @@ pub struct Hyperparameters {
 
 /// Further data to evaluate on before and after.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RetentionSet {
     /// Unique within the run, 1 to 256 bytes.
     pub name: String,
@@ -118,6 +123,7 @@ pub struct RetentionSet {
 
 /// A run's specification. Equality is what makes a create idempotent: two specs as sent.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Spec {
     /// Name for people, 1 to 256 bytes.
     pub candidate_id: String,
@@ -143,49 +149,14 @@ pub struct Spec {
     pub device: String,
     /// The longest time it may run, > 0.
     pub max_duration: Option<Duration>,
-    /// The caller's marks; those that begin with `sim.` steer the simulation (see [`crate::overrides`]).
+    /// The caller's marks, returned as they are.
     pub labels: BTreeMap<String, String>,
 }
-
-/// Sequences a step where the spec does not say.
-pub const DEFAULT_BATCH_SIZE: i32 = 8;
-/// Tokens a sequence where the spec does not say.
-pub const DEFAULT_SEQUENCE_LENGTH: i32 = 512;
 
 impl Spec {
     /// The largest requested size, examples.
     #[must_use]
     pub fn data_size_max(&self) -> i64 {
         self.data_sizes.iter().copied().max().unwrap_or(0)
-    }
-
-    /// The spec with this trainer's defaults filled in.
-    #[must_use]
-    pub fn with_defaults(&self, precision: &str) -> Self {
-        let mut spec = self.clone();
-        let learning_rate = match &mut spec.method {
-            Method::Full => 2e-5,
-            Method::Lora {
-                rank, alpha, dropout, ..
-            } => {
-                alpha.get_or_insert(f64::from(*rank));
-                dropout.get_or_insert(0.0);
-                2e-4
-            }
-            Method::Prompt { .. } => 3e-2,
-        };
-        let chosen = &mut spec.hyperparameters;
-        if chosen.steps.is_none() {
-            chosen.epochs.get_or_insert(1);
-        }
-        chosen.batch_size.get_or_insert(DEFAULT_BATCH_SIZE);
-        chosen.sequence_length.get_or_insert(DEFAULT_SEQUENCE_LENGTH);
-        chosen.learning_rate.get_or_insert(learning_rate);
-        chosen.warmup_ratio.get_or_insert(0.0);
-        chosen.weight_decay.get_or_insert(0.0);
-        if chosen.precision.is_empty() {
-            precision.clone_into(&mut chosen.precision);
-        }
-        spec
     }
 }

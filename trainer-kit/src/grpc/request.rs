@@ -5,7 +5,8 @@ use std::time::Duration;
 use finepick_proto::trainer::v1 as wire;
 use svc_kit::status::FieldViolation;
 
-use crate::simulation::Refusal;
+use super::page;
+use crate::refusal::Refusal;
 use crate::spec::{Hyperparameters, Method, Reference, RetentionSet, Spec, Violation, check_spec};
 use crate::state::RunState;
 
@@ -170,7 +171,7 @@ pub(super) fn page(
     };
     let before = match message.page_token.as_str() {
         "" => u64::MAX,
-        token => read_token(token).unwrap_or_else(|| {
+        token => page::read(token).unwrap_or_else(|| {
             violations.push(FieldViolation::new("page_token", "is no token of this trainer"));
             0
         }),
@@ -196,20 +197,4 @@ pub(super) fn page(
         before,
         states,
     })
-}
-
-/// The token of the page of runs with keys below this one. The second half is a check: a token made up by a caller is
-/// recognised.
-pub(super) fn page_token(before: u64) -> String {
-    format!("{before:016x}{:016x}", seal(before))
-}
-
-fn read_token(token: &str) -> Option<u64> {
-    let (key, sealed) = token.split_at_checked(16)?;
-    let before = u64::from_str_radix(key, 16).ok()?;
-    (page_token(before) == token && sealed.len() == 16).then_some(before)
-}
-
-fn seal(before: u64) -> u64 {
-    crate::law::fingerprint(&[b"page", &before.to_le_bytes()])
 }

@@ -5,6 +5,7 @@ const NANOS: f64 = 1e9;
 
 /// An amount, as `finepick.types.v1.Money` writes it; never negative here.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Money {
     /// ISO 4217.
     pub currency: String,
@@ -27,6 +28,7 @@ pub struct PriceTable {
 
 /// What a run has cost so far.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Cost {
     /// Simulated seconds of devices.
     pub device_seconds: f64,
