@@ -194,8 +194,9 @@ enum Wrong {
 
 /// Is it a buffer that old versions of transformers saved with the parameters?
 fn is_buffer(name: &str) -> bool {
-    let anchored = |ending: &&str| name.ends_with(*ending) || name == ending.trim_start_matches('.');
-    BUFFERS.iter().any(|ending| anchored(&ending))
+    BUFFERS
+        .iter()
+        .any(|ending| name.ends_with(ending) || name == ending.trim_start_matches('.'))
 }
 
 fn read_config(folder: &Folder) -> Result<Map<String, Value>, CheckpointError> {

@@ -13,6 +13,8 @@ pub(super) const MAX_LAYERS: usize = 1_000;
 pub(super) const MAX_WIDTH: usize = 1 << 20;
 /// Most heads.
 pub(super) const MAX_HEADS: usize = 4_096;
+/// Widest head.
+pub(super) const MAX_HEAD: usize = 8_192;
 /// Largest vocabulary.
 pub(super) const MAX_VOCABULARY: usize = 1 << 24;
 /// Most positions.
@@ -90,13 +92,11 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
-        match count.filter(|count| range.contains(count)) {
-            Some(count) => Ok(Some(count)),
-            None => {
-                let wanted = format!("a whole number from {} to {}", range.start(), range.end());
-                Err(self.invalid(field, value, &wanted))
-            }
-        }
+        let inside = count.filter(|count| range.contains(count));
+        inside.map(Some).ok_or_else(|| {
+            let wanted = format!("a whole number from {} to {}", range.start(), range.end());
+            self.invalid(field, value, &wanted)
+        })
     }
 
     /// A real number, or a default.
@@ -109,13 +109,11 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(field) else {
             return Ok(None);
         };
-        match value.as_f64().filter(|number| range.contains(number)) {
-            Some(number) => Ok(Some(number)),
-            None => {
-                let wanted = format!("a number from {} to {}", range.start(), range.end());
-                Err(self.invalid(field, value, &wanted))
-            }
-        }
+        let inside = value.as_f64().filter(|number| range.contains(number));
+        inside.map(Some).ok_or_else(|| {
+            let wanted = format!("a number from {} to {}", range.start(), range.end());
+            self.invalid(field, value, &wanted)
+        })
     }
 
     /// What is added to a variance.
@@ -203,10 +201,18 @@ impl Heads {
                 &format!("a divisor of {field}, which is {extent}"),
             ));
         }
+        let head = extent / queries;
+        if head > MAX_HEAD {
+            return Err(fields.invalid(
+                heads,
+                &queries.into(),
+                &format!("heads of at most {MAX_HEAD}, these have {head}"),
+            ));
+        }
         Ok(Self {
             queries,
             keys: queries,
-            width: extent / queries,
+            width: head,
         })
     }
 

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::config::{Fields, Heads, MAX_HEADS, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH};
+use super::config::{Fields, Heads, MAX_HEAD, MAX_HEADS, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH};
 use super::layers::{
     Activation, Attention, Frame, attend, causal_mask, check_ids, embed, pieces, rms_norm, split_heads, tied_head,
     token_rows,
@@ -210,7 +210,7 @@ impl Biases {
 }
 
 fn read_heads(fields: Fields<'_>, width: usize) -> Result<Heads, ConfigError> {
-    let head = fields.count_if_any("head_dim", 1..=MAX_WIDTH)?;
+    let head = fields.count_if_any("head_dim", 1..=MAX_HEAD)?;
     let mut heads = match head {
         Some(head) => {
             let queries = fields.count("num_attention_heads", 1..=MAX_HEADS)?;

@@ -119,15 +119,13 @@ fn read_share(fields: Fields<'_>, nested: Option<Fields<'_>>, keys: Keys) -> Res
         Some(nested) => nested.number_if_any("partial_rotary_factor", 0.0..=1.0)?,
         None => None,
     };
-    match keys.share {
-        Some((field, default)) => inside.map_or_else(|| fields.number(field, 0.0..=1.0, default), Ok),
-        None => {
-            let outside = fields.number_if_any("partial_rotary_factor", 0.0..=1.0)?;
-            match inside.or(outside) {
-                Some(share) if share < 1.0 => Err(fields.unsupported("partial_rotary_factor", &share.into(), "1")),
-                _ => Ok(1.0),
-            }
-        }
+    if let Some((field, default)) = keys.share {
+        return inside.map_or_else(|| fields.number(field, 0.0..=1.0, default), Ok);
+    }
+    let outside = fields.number_if_any("partial_rotary_factor", 0.0..=1.0)?;
+    match inside.or(outside) {
+        Some(share) if share < 1.0 => Err(fields.unsupported("partial_rotary_factor", &share.into(), "1")),
+        _ => Ok(1.0),
     }
 }
 
