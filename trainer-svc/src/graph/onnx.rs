@@ -1,7 +1,9 @@
 //! ONNX in and out. The format's messages are known here and nowhere else.
 
+mod copy;
 mod export;
 
+pub(crate) use self::copy::{COPY_FROM, COPY_TO, copy};
 pub use self::export::export;
 
 /// The messages of `onnx/onnx.proto`, as prost generates them.
