@@ -6,13 +6,15 @@ VENV := .venv
 # `pip` checks every hash; the stamp is renewed when the pins change.
 STAMP := $(VENV)/.pins-$(shell cksum < tools/requirements.txt | cut -d' ' -f1)
 FINEPICK := target/release/finepick
+# What the trainer runs on: always the CPU library, and on request `make setup ORT="gpu openvino webgpu"` (any of them).
+ORT ?= cpu
 
-.PHONY: demo test setup build check lint bench clean
+.PHONY: demo test setup onnxruntime build check lint bench clean
 
 build:
 	$(CARGO) build --release --locked --workspace --bins
 
-demo: build
+demo: build onnxruntime
 	@echo "Ranking 18 synthetic candidates (demo/make_curves.py says how they were made) from 1/64 of the data:"
 	@echo
 	$(FINEPICK) rank --curves demo/curves.csv --budget-ratio 1/64 --full-size 1024000 --policy local-trend --plot demo/ranking.svg
@@ -21,7 +23,10 @@ demo: build
 	@echo
 	$(FINEPICK) simulate --curves demo/curves.csv --full-size 1024000 --budget-ratio 1/64 --budget-fraction 1/4
 
-setup: $(STAMP)
+setup: $(STAMP) onnxruntime
+
+onnxruntime:
+	@$(PYTHON) tools/fetch_onnxruntime.py $(sort cpu $(ORT))
 
 $(STAMP): tools/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,8 +46,9 @@ lint: setup
 check:
 	$(CARGO) check --locked -p fitter-svc --lib --no-default-features
 	$(CARGO) check --locked -p selector-svc --lib --no-default-features
+	$(CARGO) check --locked -p trainer-kit --lib --no-default-features
 	$(CARGO) check --locked -p trainer-sim --lib --no-default-features
-	@for crate in fitter-svc selector-svc trainer-sim; do \
+	@for crate in fitter-svc selector-svc trainer-kit trainer-sim; do \
 	  if $(CARGO) tree --locked -p $$crate --no-default-features -e normal --prefix none | grep -E '^(tonic|prost|hyper|tokio|http|svc-kit|finepick-proto) '; then \
 	    echo "$$crate: its domain depends on the transport"; exit 1; fi; done
 
@@ -51,4 +57,4 @@ bench:
 
 clean:
 	$(CARGO) clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) .deps

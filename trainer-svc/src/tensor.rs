@@ -162,6 +162,17 @@ impl HostTensor {
         }
     }
 
+    /// A tensor of f32 whose elements a function makes, in row-major order.
+    #[must_use]
+    pub fn fill(shape: impl Into<Vec<usize>>, element: impl FnMut(usize) -> f32) -> Self {
+        let shape = shape.into();
+        let count = shape.iter().product();
+        Self {
+            shape,
+            elements: Elements::F32((0..count).map(element).collect()),
+        }
+    }
+
     /// Extents, outermost first; empty for a scalar.
     #[must_use]
     pub fn shape(&self) -> &[usize] {

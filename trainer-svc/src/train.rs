@@ -1,1 +1,5 @@
-//! To come.
+//! The training loop.
+
+pub mod measure;
+pub mod schedule;
+pub mod state;

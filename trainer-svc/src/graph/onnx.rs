@@ -1,1 +1,28 @@
-//! ONNX in and out.
+//! ONNX in and out. The format's messages are known here and nowhere else.
+
+mod copy;
+mod export;
+
+pub(crate) use self::copy::{COPY_FROM, COPY_TO, copy};
+pub use self::export::export;
+
+/// The messages of `onnx/onnx.proto`, as prost generates them.
+#[expect(clippy::pedantic, reason = "generated; onnx/onnx.proto has the comments")]
+#[expect(unreachable_pub, reason = "generated for use anywhere")]
+mod proto {
+    include!(concat!(env!("OUT_DIR"), "/finepick.onnx.rs"));
+}
+
+/// The numbers of `TensorProto.DataType` that are read or written.
+mod data_type {
+    pub(super) const FLOAT: i32 = 1;
+    pub(super) const INT32: i32 = 6;
+    pub(super) const INT64: i32 = 7;
+    pub(super) const BOOL: i32 = 9;
+    pub(super) const DOUBLE: i32 = 11;
+}
+
+/// Version of the standard's operators that is written.
+const OPSET: i64 = 21;
+/// Version of the format that is written: the one that came with that operator set.
+const IR_VERSION: i64 = 10;
