@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ort::environment::Environment;
@@ -30,6 +31,18 @@ struct Loaded {
     environment: Environment,
     /// Plugin providers that were registered, with what came of it.
     plugins: Mutex<Vec<(Kind, Result<(), String>)>>,
+    /// Taken while a device is open that only one may have.
+    exclusive: Arc<AtomicBool>,
+}
+
+/// The right to a device that only one may have; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Permit(Arc<AtomicBool>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Runtime {
@@ -86,6 +99,7 @@ impl Runtime {
             library: path,
             environment,
             plugins: Mutex::default(),
+            exclusive: Arc::default(),
         }));
         *loaded = Some(runtime.clone());
         Ok(runtime)
@@ -151,6 +165,17 @@ impl Runtime {
 
     pub(super) fn environment(&self) -> &Environment {
         &self.0.environment
+    }
+
+    /// The right to a device that only one may have.
+    pub(super) fn permit(&self, kind: Kind) -> Result<Option<Permit>, SessionError> {
+        if !kind.is_exclusive() {
+            return Ok(None);
+        }
+        if self.0.exclusive.swap(true, Ordering::SeqCst) {
+            return Err(unavailable(kind, "is in use; its provider serves one at a time".into()));
+        }
+        Ok(Some(Permit(Arc::clone(&self.0.exclusive))))
     }
 
     fn open_fastest(&self, options: &DeviceOptions) -> Result<Device, SessionError> {

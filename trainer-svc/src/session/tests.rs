@@ -271,6 +271,9 @@ fn devices_are_listed_and_unknown_names_refused() {
     assert_eq!(devices[0].provider, "CPUExecutionProvider");
     let auto = runtime.open("auto", &DeviceOptions::default()).unwrap();
     assert!(devices.contains(auto.info()), "{:?}", auto.info());
+    for device in devices {
+        eprintln!("{device:?}");
+    }
     let error = runtime.open("tpu", &DeviceOptions::default()).unwrap_err();
     assert!(
         matches!(&error, SessionError::UnknownDevice { known, .. } if known.contains("cpu")),
