@@ -54,8 +54,9 @@ lint: setup
 check:
 	$(CARGO) check --locked -p fitter-svc --lib --no-default-features
 	$(CARGO) check --locked -p selector-svc --lib --no-default-features
+	$(CARGO) check --locked -p trainer-kit --lib --no-default-features
 	$(CARGO) check --locked -p trainer-sim --lib --no-default-features
-	@for crate in fitter-svc selector-svc trainer-sim; do \
+	@for crate in fitter-svc selector-svc trainer-kit trainer-sim; do \
 	  if $(CARGO) tree --locked -p $$crate --no-default-features -e normal --prefix none | grep -E '^(tonic|prost|hyper|tokio|http|svc-kit|finepick-proto) '; then \
 	    echo "$$crate: its domain depends on the transport"; exit 1; fi; done
 

@@ -183,11 +183,6 @@ impl SimulationConfig {
             fault: Fault::from_name(&self.fault).filter(|fault| self.allow_crash || !fault.ends_process()),
             fault_probability: self.fault_probability,
             fault_at: self.fault_at,
-            prices: (!self.currency.is_empty()).then(|| PriceTable {
-                currency: self.currency.clone(),
-                per_device_second: self.price_per_device_second,
-                per_run: self.price_per_run,
-            }),
         }
     }
 
@@ -214,6 +209,11 @@ impl SimulationConfig {
             deterministic_seeds: self.deterministic_seeds,
             estimate: self.estimate,
             retention_sets: self.retention_sets,
+            prices: (!self.currency.is_empty()).then(|| PriceTable {
+                currency: self.currency.clone(),
+                per_device_second: self.price_per_device_second,
+                per_run: self.price_per_run,
+            }),
             heartbeat_interval: self.heartbeat_interval.get(),
             data_size_max: (self.data_size_max > 0).then_some(self.data_size_max),
         }

@@ -215,8 +215,6 @@ pub struct Batch {
     pub ended: bool,
     /// Nothing is to be sent when nothing happens, not even heartbeats.
     pub frozen: bool,
-    /// Index of the run's fault-free break, if a label asks for one: events after which the stream breaks.
-    pub stream_break: Option<u32>,
 }
 
 /// Why a watch woke up.
@@ -237,8 +235,15 @@ impl Watch {
             last_sequence: run.log.last_sequence(),
             ended: run.state.is_ended(),
             frozen: run.hung == Some(Fault::Freeze),
-            stream_break: run.overrides.stream_break,
         })
+    }
+
+    /// Messages after which the stream breaks, if a label of the run or the configuration asks for that.
+    #[must_use]
+    pub fn stream_break(&self) -> Option<u32> {
+        let configured = self.trainer.config().stream_break;
+        let labelled = self.trainer.read(self.key, |run| run.overrides.stream_break);
+        labelled.flatten().or((configured > 0).then_some(configured))
     }
 
     /// Waits until there is something to read, or the stream is to break.

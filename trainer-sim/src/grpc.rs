@@ -1,226 +1,260 @@
-//! The gRPC face: requests in, simulation calls under one short lock, answers and errors out.
+//! The simulated trainer as `trainer-kit` serves it, with what only a simulation has: streams that break, and lies.
 
-mod refusal;
-mod request;
-mod response;
-mod watch;
+use std::time::{Duration, SystemTime};
 
-use finepick_proto::trainer::v1 as wire;
-use finepick_proto::trainer::v1::trainer_service_server::{TrainerService, TrainerServiceServer};
 use finepick_proto::types::v1::ErrorReason;
-use prost::Message as _;
+use futures::{StreamExt, stream};
 use svc_kit::BoxError;
 use svc_kit::server::{App, Context};
 use svc_kit::shutdown::Token;
-use svc_kit::status::{self, FieldViolation};
-use tonic::{Request, Response, Status};
+use svc_kit::status;
+use tonic::Status;
+use trainer_kit::Refusal;
+use trainer_kit::capability::{self, Info, SecondsRange};
+use trainer_kit::grpc::{Batch, Source, events};
 
-pub use self::watch::EventStream;
+pub use trainer_kit::grpc::EventStream;
 
+use crate::capability::Capabilities;
+use crate::clock::Clock;
 use crate::config::{Config, SimulationConfig};
-use crate::engine::Trainer;
+use crate::engine::{Trainer, Watch, Woken};
 use crate::lies::Liar;
-use crate::simulation::{Refusal, Simulation};
-use crate::spec::check_request_id;
-
-/// Requests are read up to this size: an answer that repeats a spec then stays below the contract's 4 MiB.
-const MAX_REQUEST_BYTES: usize = 2 << 20;
-
-/// A page of a list ends when it has grown to this many bytes.
-const MAX_PAGE_BYTES: usize = 2 << 20;
-
-/// Runs a page holds at most, and where none is asked for.
-const PAGE_SIZES: (i32, i32) = (1_000, 50);
+use crate::plan::Estimate;
+use crate::run::Run;
+use crate::simulation::Simulation;
+use crate::spec::{Reference, Spec};
+use crate::state::RunState;
 
 /// `finepick.trainer.v1.TrainerService`, told honestly.
-#[derive(Debug, Clone)]
-pub struct Service {
-    trainer: Trainer,
-    shutdown: Token,
-}
+pub type Service = trainer_kit::grpc::Service<Trainer>;
 
-impl Service {
-    /// The service of this trainer; its streams end when the shutdown begins.
-    #[must_use]
-    pub fn new(trainer: Trainer, shutdown: Token) -> Self {
-        Self { trainer, shutdown }
-    }
-
-    /// The trainer that is served.
-    #[must_use]
-    pub fn trainer(&self) -> &Trainer {
-        &self.trainer
-    }
-
+impl Trainer {
     /// Calls the simulation for a run's key and answers with the run as it stands then.
     fn answer_run(
         &self,
         call: impl FnOnce(&mut Simulation) -> Result<u64, Refusal>,
-    ) -> Result<wire::TrainingRun, Status> {
-        let answer = self.trainer.with(|simulation| {
+    ) -> Result<trainer_kit::run::Run, Refusal> {
+        let answer = self.with(|simulation| {
             let key = call(simulation)?;
-            Ok(simulation
-                .run(key)
-                .map(|run| response::run(run, simulation, &self.trainer)))
+            let run = simulation.run(key).map(|run| self.shown(run, simulation));
+            run.ok_or_else(|| Refusal::Internal("a run was found and is not there".to_owned()))
         });
-        answer
-            .map_err(|refusal| refusal::status(refusal, self.trainer.clock()))?
-            .ok_or_else(|| status::bug(&"a run was found and is not there"))
+        answer.map_err(|refusal| self.in_real_time(refusal))
     }
 
-    fn list(&self, page: &request::Page) -> wire::ListTrainingRunsResponse {
-        self.trainer.with(|simulation| {
-            let mut answer = wire::ListTrainingRunsResponse::default();
-            let mut bytes = 0;
-            for run in simulation.runs_before(page.before) {
-                if !page.states.is_empty() && !page.states.contains(&run.state) {
-                    continue;
-                }
-                let message = response::run(run, simulation, &self.trainer);
-                bytes += message.encoded_len();
-                if answer.runs.len() >= page.size || (bytes > MAX_PAGE_BYTES && !answer.runs.is_empty()) {
-                    // Keys are unique and descend: the next page begins at this very run.
-                    answer.next_page_token = request::page_token(run.key + 1);
-                    break;
-                }
-                answer.runs.push(message);
+    /// What a caller is told to wait is real time.
+    fn in_real_time(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::NotReady(left) => Refusal::NotReady(self.clock().real(left)),
+            other => other,
+        }
+    }
+
+    fn shown(&self, run: &Run, simulation: &Simulation) -> trainer_kit::run::Run {
+        let wall = |at| self.clock().wall(at);
+        let device = run.device.and_then(|index| simulation.settings().devices.get(index));
+        let digest = |reference: &Reference| run.started.map(|_| digest(reference)).unwrap_or_default();
+        trainer_kit::run::Run {
+            id: run.id.clone(),
+            spec: run.spec.clone(),
+            state: run.state,
+            wait: run.wait,
+            failure: run.failure,
+            detail: run.detail.clone(),
+            created: wall(run.created),
+            started: run.started.map(wall),
+            ended: run.ended.map(wall),
+            progress: run.progress.clone(),
+            evaluations: run.evaluations.clone(),
+            cost: run.cost.clone(),
+            checkpoints: run.checkpoints.clone(),
+            last_sequence: run.log.last_sequence(),
+            instance_id: self.instance_id().to_owned(),
+            device: device.map(|device| device.name.clone()).unwrap_or_default(),
+            artifact_uri: if run.state == RunState::Succeeded {
+                format!("sim://artifacts/{}", run.id)
+            } else {
+                String::new()
+            },
+            queue_position: (run.state == RunState::Queued).then(|| simulation.queue_position(run).unwrap_or(0)),
+            model_digest: digest(&run.spec.model),
+            data_digest: digest(&run.spec.data),
+        }
+    }
+}
+
+/// Nothing is read: what was expected is what is found, and where nothing was, a hash of the name.
+fn digest(reference: &Reference) -> String {
+    if reference.digest.is_empty() {
+        format!("sim:{:016x}", crate::law::fingerprint(&[reference.uri.as_bytes()]))
+    } else {
+        reference.digest.clone()
+    }
+}
+
+/// The range is a quarter of the expected time either way.
+fn shown_estimate(estimate: Estimate) -> capability::Estimate {
+    let seconds = estimate.device_seconds;
+    capability::Estimate {
+        infeasible: estimate.infeasible,
+        memory_bytes: Some(estimate.memory_bytes),
+        device_seconds: Some(SecondsRange {
+            lower: seconds * 0.75,
+            expected: seconds,
+            upper: seconds * 1.25,
+        }),
+    }
+}
+
+impl trainer_kit::grpc::Trainer for Trainer {
+    type Watch = Watched;
+
+    fn info(&self) -> Info {
+        self.with(|simulation| {
+            let settings = simulation.settings();
+            let devices = settings.devices.iter().map(|device| capability::Device {
+                name: device.name.clone(),
+                description: device.description.clone(),
+                memory_bytes: Some(device.memory_bytes),
+                slots: device.slots,
+            });
+            Info {
+                name: self.config().name.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                instance_id: self.instance_id().to_owned(),
+                devices: devices.collect(),
+                unready: simulation.unready(),
+                queued: simulation.queued(),
+                active: usize::try_from(simulation.active()).unwrap_or(usize::MAX),
+                queue_limit: settings.queue_limit,
             }
-            answer
         })
     }
-}
 
-fn invalid(violations: Vec<FieldViolation>) -> Status {
-    status::invalid_argument(ErrorReason::InvalidField.as_reason(), violations)
-}
-
-#[tonic::async_trait]
-impl TrainerService for Service {
-    type WatchTrainingRunStream = EventStream;
-
-    async fn get_trainer_info(
-        &self,
-        _: Request<wire::GetTrainerInfoRequest>,
-    ) -> Result<Response<wire::GetTrainerInfoResponse>, Status> {
-        Ok(Response::new(
-            self.trainer
-                .with(|simulation| response::info(simulation, &self.trainer)),
-        ))
+    fn capabilities(&self) -> Capabilities {
+        self.with(|simulation| simulation.settings().capabilities.clone())
     }
 
-    async fn list_capabilities(
-        &self,
-        _: Request<wire::ListCapabilitiesRequest>,
-    ) -> Result<Response<wire::ListCapabilitiesResponse>, Status> {
-        let answer = self
-            .trainer
-            .with(|simulation| response::capabilities(simulation.settings()));
-        Ok(Response::new(answer))
+    fn estimate(&self, spec: Spec) -> Result<capability::Estimate, Refusal> {
+        let answer = self.with(|simulation| simulation.estimate(&spec));
+        answer.map(shown_estimate).map_err(|refusal| self.in_real_time(refusal))
     }
 
-    async fn estimate_training_run(
-        &self,
-        request: Request<wire::EstimateTrainingRunRequest>,
-    ) -> Result<Response<wire::EstimateTrainingRunResponse>, Status> {
-        let mut violations = Vec::new();
-        let spec = request::spec(request.into_inner().spec, &mut violations);
-        let answer = self.trainer.with(|simulation| {
-            let spec = request::settle(spec, violations)?;
-            let estimate = simulation.estimate(&spec)?;
-            Ok(response::estimate(&estimate, simulation.settings().prices.as_ref()))
+    fn create(&self, id: &str, spec: Spec) -> Result<trainer_kit::run::Run, Refusal> {
+        self.answer_run(|simulation| simulation.create(id, spec))
+    }
+
+    fn get(&self, id: &str) -> Result<trainer_kit::run::Run, Refusal> {
+        self.answer_run(|simulation| simulation.find(id).map(|run| run.key))
+    }
+
+    fn list(&self, before: u64, states: &[RunState], show: &mut dyn FnMut(u64, trainer_kit::run::Run) -> bool) {
+        self.with(|simulation| {
+            for run in simulation.runs_before(before) {
+                let wanted = states.is_empty() || states.contains(&run.state);
+                if wanted && !show(run.key, self.shown(run, simulation)) {
+                    return;
+                }
+            }
         });
-        let answer = answer.map_err(|refusal: Refusal| refusal::status(refusal, self.trainer.clock()))?;
-        Ok(Response::new(answer))
     }
 
-    async fn create_training_run(
-        &self,
-        request: Request<wire::CreateTrainingRunRequest>,
-    ) -> Result<Response<wire::CreateTrainingRunResponse>, Status> {
-        let message = request.into_inner();
-        let mut violations: Vec<_> = check_request_id(&message.request_id).err().into_iter().collect();
-        let spec = request::spec(message.spec, &mut violations);
-        if !violations.is_empty() {
-            violations.extend(crate::spec::check_id(&message.training_run_id).err());
-        }
-        let run = self.answer_run(|simulation| {
-            let spec = request::settle(spec, violations)?;
-            simulation.create(&message.training_run_id, spec)
-        })?;
-        Ok(Response::new(wire::CreateTrainingRunResponse { run: Some(run) }))
+    fn delete(&self, id: &str) -> Result<(), Refusal> {
+        self.with(|simulation| simulation.delete(id))
     }
 
-    async fn get_training_run(
-        &self,
-        request: Request<wire::GetTrainingRunRequest>,
-    ) -> Result<Response<wire::GetTrainingRunResponse>, Status> {
-        let id = request.into_inner().training_run_id;
-        let run = self.answer_run(|simulation| simulation.find(&id).map(|run| run.key))?;
-        Ok(Response::new(wire::GetTrainingRunResponse { run: Some(run) }))
+    fn cancel(&self, id: &str) -> Result<trainer_kit::run::Run, Refusal> {
+        self.answer_run(|simulation| simulation.cancel(id))
     }
 
-    async fn list_training_runs(
-        &self,
-        request: Request<wire::ListTrainingRunsRequest>,
-    ) -> Result<Response<wire::ListTrainingRunsResponse>, Status> {
-        let page = request::page(&request.into_inner(), PAGE_SIZES).map_err(invalid)?;
-        Ok(Response::new(self.list(&page)))
+    fn pause(&self, id: &str) -> Result<trainer_kit::run::Run, Refusal> {
+        self.answer_run(|simulation| simulation.pause(id))
     }
 
-    async fn delete_training_run(
-        &self,
-        request: Request<wire::DeleteTrainingRunRequest>,
-    ) -> Result<Response<wire::DeleteTrainingRunResponse>, Status> {
-        let id = request.into_inner().training_run_id;
-        let deleted = self.trainer.with(|simulation| simulation.delete(&id));
-        deleted.map_err(|refusal| refusal::status(refusal, self.trainer.clock()))?;
-        Ok(Response::new(wire::DeleteTrainingRunResponse {}))
+    fn resume(&self, id: &str) -> Result<trainer_kit::run::Run, Refusal> {
+        self.answer_run(|simulation| simulation.resume(id))
     }
 
-    async fn cancel_training_run(
-        &self,
-        request: Request<wire::CancelTrainingRunRequest>,
-    ) -> Result<Response<wire::CancelTrainingRunResponse>, Status> {
-        let id = request.into_inner().training_run_id;
-        let run = self.answer_run(|simulation| simulation.cancel(&id))?;
-        Ok(Response::new(wire::CancelTrainingRunResponse { run: Some(run) }))
-    }
-
-    async fn pause_training_run(
-        &self,
-        request: Request<wire::PauseTrainingRunRequest>,
-    ) -> Result<Response<wire::PauseTrainingRunResponse>, Status> {
-        let id = request.into_inner().training_run_id;
-        let run = self.answer_run(|simulation| simulation.pause(&id))?;
-        Ok(Response::new(wire::PauseTrainingRunResponse { run: Some(run) }))
-    }
-
-    async fn resume_training_run(
-        &self,
-        request: Request<wire::ResumeTrainingRunRequest>,
-    ) -> Result<Response<wire::ResumeTrainingRunResponse>, Status> {
-        let id = request.into_inner().training_run_id;
-        let run = self.answer_run(|simulation| simulation.resume(&id))?;
-        Ok(Response::new(wire::ResumeTrainingRunResponse { run: Some(run) }))
-    }
-
-    async fn watch_training_run(
-        &self,
-        request: Request<wire::WatchTrainingRunRequest>,
-    ) -> Result<Response<EventStream>, Status> {
-        let message = request.into_inner();
+    fn watch(&self, id: &str, after: i64) -> Result<Watched, Refusal> {
         // What is due by now happens first: the newest event is then really the newest.
-        self.trainer.with(|_| ());
-        let watch = self
-            .trainer
-            .watch(&message.training_run_id, message.after_sequence)
-            .map_err(|refusal| refusal::status(refusal, self.trainer.clock()))?;
-        Ok(Response::new(watch::events(
-            watch,
-            message.after_sequence,
-            &self.shutdown,
-        )))
+        self.with(|_| ());
+        let watch = Trainer::watch(self, id, after).map_err(|refusal| self.in_real_time(refusal))?;
+        Ok(Watched { watch, frozen: false })
     }
+
+    fn stream(&self, watch: Watched, after: i64, heartbeat_interval: Duration, shutdown: &Token) -> EventStream {
+        let limit = watch.watch.stream_break();
+        let whole = events(watch, after, heartbeat_interval, shutdown);
+        match limit {
+            Some(limit) => breaking(whole, limit),
+            None => whole,
+        }
+    }
+}
+
+/// A watch of a simulated run.
+#[derive(Debug)]
+pub struct Watched {
+    watch: Watch,
+    frozen: bool,
+}
+
+impl Source for Watched {
+    fn id(&self) -> &str {
+        self.watch.id()
+    }
+
+    fn read(&mut self, cursor: i64) -> Option<Batch> {
+        let found = self.watch.read(cursor)?;
+        self.frozen = found.frozen;
+        Some(Batch {
+            events: found.events,
+            last_sequence: found.last_sequence,
+            ended: found.ended,
+        })
+    }
+
+    async fn news(&mut self) -> Result<(), Status> {
+        match self.watch.news().await {
+            Woken::News => Ok(()),
+            Woken::Break => Err(broken()),
+        }
+    }
+
+    fn wall(&self, at: Duration) -> SystemTime {
+        self.watch.trainer().clock().wall(at)
+    }
+
+    fn now(&self) -> SystemTime {
+        let clock: &dyn Clock = self.watch.trainer().clock();
+        clock.wall(clock.now())
+    }
+
+    fn beats(&self) -> bool {
+        !self.frozen
+    }
+}
+
+/// The stream breaks, on demand.
+fn broken() -> Status {
+    status::unavailable(
+        ErrorReason::BackendUnavailable.as_reason(),
+        "the stream broke, as the simulation was told",
+        Duration::from_millis(10),
+    )
+}
+
+/// The stream, until it breaks after so many messages.
+fn breaking(whole: EventStream, limit: u32) -> EventStream {
+    stream::unfold(Some((whole, limit)), |position| async move {
+        let (mut whole, left) = position?;
+        match left.checked_sub(1) {
+            None => Some((Err(broken()), None)),
+            Some(left) => whole.next().await.map(|item| (item, Some((whole, left)))),
+        }
+    })
+    .boxed()
 }
 
 /// A trainer of its own, on the machine's clock, driven until the context's shutdown. Must be called within a tokio
@@ -232,22 +266,11 @@ pub fn app(config: &SimulationConfig, context: &Context) -> App {
 /// An app that serves this trainer: what tests use that turn its clock or look behind the wire.
 pub fn serve(trainer: &Trainer, context: &Context) -> App {
     let service = Service::new(trainer.clone(), context.shutdown.clone());
-    let app = App::new().descriptor_set(finepick_proto::FILE_DESCRIPTOR_SET);
-    let limits = (
-        context.max_message_bytes.min(MAX_REQUEST_BYTES),
-        context.max_message_bytes,
-    );
     let config = trainer.config();
     if config.lie.is_empty() && !config.allow_lies {
-        return app.service(sized(TrainerServiceServer::new(service), limits));
+        return trainer_kit::grpc::app(service, context);
     }
-    app.service(sized(TrainerServiceServer::new(Liar::new(service)), limits))
-}
-
-fn sized<S>(server: TrainerServiceServer<S>, (request, answer): (usize, usize)) -> TrainerServiceServer<S> {
-    server
-        .max_decoding_message_size(request)
-        .max_encoding_message_size(answer)
+    trainer_kit::grpc::app(Liar::new(service), context)
 }
 
 /// What the process serves.

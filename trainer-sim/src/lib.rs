@@ -6,10 +6,10 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`state`] | the state machine: `transition(state, cause)` |
-//! | [`spec`], [`capability`], [`overrides`] | what is asked for, checked; what the trainer claims; what labels change |
-//! | [`law`], [`plan`], [`cost`] | losses, time, memory, money |
-//! | [`event`], [`run`], [`simulation`] | the log, one run, all runs with queue and slots |
+//! | [`state`], [`spec`], [`capability`], [`event`], [`cost`] | the contract's own, from `trainer-kit` |
+//! | [`defaults`], [`overrides`] | what a spec leaves open; what labels change |
+//! | [`law`], [`plan`] | losses, time, memory |
+//! | [`run`], [`simulation`] | one run, all runs with queue and slots |
 //! | [`clock`], [`engine`] | real or turned time, the [`Trainer`] handle, watches |
 //! | [`grpc`], [`config`] | the wire; `[simulation]` |
 //! | [`lie`], [`lies`] | ways to break the contract, off by default |
@@ -89,9 +89,9 @@
 //! `speed` pass in a second. Timestamps are of the wall clock, and `heartbeat_interval` is real time: both are about the
 //! caller's waiting, not about the run's work.
 
-pub mod capability;
-pub mod cost;
-pub mod event;
+pub use trainer_kit::{capability, cost, event, spec, state};
+
+pub mod defaults;
 pub mod law;
 pub mod lie;
 pub mod overrides;
@@ -99,8 +99,6 @@ pub mod plan;
 pub mod run;
 pub mod settings;
 pub mod simulation;
-pub mod spec;
-pub mod state;
 
 #[cfg(feature = "server")]
 pub mod clock;

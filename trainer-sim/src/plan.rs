@@ -8,11 +8,12 @@
 
 use std::time::Duration;
 
+use crate::defaults::{DEFAULT_BATCH_SIZE, DEFAULT_SEQUENCE_LENGTH};
 use crate::event::{Evaluation, EvaluationKind};
 use crate::law::{Law, deviate, fingerprint, parameters_of, unit};
 use crate::overrides::{Fault, FaultPoint, Overrides};
 use crate::settings::Settings;
-use crate::spec::{DEFAULT_BATCH_SIZE, DEFAULT_SEQUENCE_LENGTH, MethodKind, Spec};
+use crate::spec::{MethodKind, Spec};
 
 /// Examples in every set that is evaluated on.
 const EVALUATION_EXAMPLES: i64 = 512;
@@ -241,7 +242,7 @@ impl Plan {
             kind,
             data_size,
             loss,
-            standard_error: self.noise * loss,
+            standard_error: Some(self.noise * loss),
             tokens: EVALUATION_EXAMPLES * self.sequence_length * 3 / 4 + 1,
             examples: EVALUATION_EXAMPLES,
             truncated_examples: EVALUATION_EXAMPLES / 64,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cost::{Cost, PriceTable};
-use crate::event::{Checkpoint, Evaluation, EvaluationKind, EventLog, Happening, Progress};
+use crate::event::{Checkpoint, Evaluation, EvaluationKind, EventLog, Happening, Progress, Severity};
 use crate::overrides::{Fault, Overrides};
 use crate::plan::{Plan, Work};
 use crate::spec::Spec;
@@ -164,7 +164,7 @@ impl Run {
         self.log.push(now, Happening::State(way, self.detail.clone()));
         if way.to == RunState::Running {
             let line = format!("{} steps, about {:.0} s", self.plan.steps, self.plan.total - self.done);
-            self.log.push(now, Happening::Log(line));
+            self.log.push(now, Happening::log(Severity::Info, &line));
         }
         Ok(())
     }
@@ -199,8 +199,8 @@ impl Run {
             step,
             total_steps: (self.plan.steps > 0).then_some(self.plan.steps),
             training_loss: (step > 0).then(|| self.plan.training_loss(&self.spec, size, step)),
-            tokens_per_second: self.plan.tokens_per_second,
-            remaining: crate::plan::seconds(self.plan.total - self.done),
+            tokens_per_second: Some(self.plan.tokens_per_second),
+            remaining: Some(crate::plan::seconds(self.plan.total - self.done)),
         };
         self.progress = Some(progress.clone());
         self.log.push(now, Happening::Progress(progress));

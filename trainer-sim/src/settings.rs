@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::capability::Capabilities;
-use crate::cost::PriceTable;
 use crate::law::Law;
 use crate::overrides::{Fault, Permissions};
 use crate::spec::MethodKind;
@@ -67,6 +66,4 @@ pub struct Settings {
     pub fault_probability: f64,
     /// Share of its work after which it befalls a run.
     pub fault_at: f64,
-    /// Prices; absent: no money is reported.
-    pub prices: Option<PriceTable>,
 }

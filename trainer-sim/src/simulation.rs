@@ -8,46 +8,17 @@ mod advance;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use thiserror::Error;
+use trainer_kit::capability::{Missing, claim, missing};
 
-use crate::capability::{self, Missing};
+pub use trainer_kit::Refusal;
+
+use crate::defaults::{default_precision, with_defaults};
 use crate::overrides::{Fault, Overrides};
 use crate::plan::{Estimate, Plan};
 use crate::run::{Creation, Run};
 use crate::settings::Settings;
 use crate::spec::{Spec, Violation, check_id, check_spec};
 use crate::state::{Cause, RunState, WaitReason};
-
-/// A request that cannot be met.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// Fields are wrong.
-    #[error("fields are wrong")]
-    Invalid(Vec<Violation>),
-    /// The id has another spec.
-    #[error("the id belongs to a run with another spec")]
-    Exists(String),
-    /// Claims that are not made.
-    #[error("the trainer does not claim what this needs")]
-    Missing(Vec<Missing>),
-    /// Not ready; try again after this simulated time.
-    #[error("the trainer is not ready")]
-    NotReady(Duration),
-    /// The queue is full.
-    #[error("the queue is full")]
-    QueueFull,
-    /// No such run.
-    #[error("no training run has this id")]
-    NotFound(String),
-    /// The state does not allow the call.
-    #[error("the run is {}", state.name())]
-    WrongState {
-        /// Of the run.
-        id: String,
-        /// Its state.
-        state: RunState,
-    },
-}
 
 /// Where the runs are.
 #[derive(Debug)]
@@ -163,10 +134,17 @@ impl Simulation {
 
     /// Checks a spec and plans it, without anything else.
     fn plan(&self, id: &str, spec: &Spec) -> Result<(Spec, Overrides, Plan), Refusal> {
-        let filled = spec.with_defaults(self.settings.capabilities.default_precision());
+        let filled = with_defaults(spec, default_precision(&self.settings.capabilities));
         let overrides = Overrides::from_labels(&spec.labels, self.settings.permissions).map_err(Refusal::Invalid)?;
         let plan = Plan::new(id, &filled, &overrides, &self.settings);
         Ok((filled, overrides, plan))
+    }
+
+    /// What a spec needs and is not claimed.
+    fn missing(&self, spec: &Spec) -> Vec<Missing> {
+        missing(spec, &self.settings.capabilities, |name| {
+            self.settings.devices.iter().any(|device| device.name == name)
+        })
     }
 
     /// What is wrong with a spec, if anything: fields first.
@@ -188,7 +166,7 @@ impl Simulation {
             return Err(Refusal::Invalid(violations));
         }
         claim("estimate", self.settings.capabilities.estimate)?;
-        let missing = capability::missing(spec, &self.settings);
+        let missing = self.missing(spec);
         if !missing.is_empty() {
             return Err(Refusal::Missing(missing));
         }
@@ -213,7 +191,7 @@ impl Simulation {
                 Err(Refusal::Exists(id.to_owned()))
             };
         }
-        let missing = capability::missing(&spec, &self.settings);
+        let missing = self.missing(&spec);
         if !missing.is_empty() {
             return Err(Refusal::Missing(missing));
         }
@@ -235,7 +213,7 @@ impl Simulation {
             retained_events: self.settings.retained_events,
         };
         self.next_key += 1;
-        let run = Run::new(creation, self.now, self.settings.prices.as_ref());
+        let run = Run::new(creation, self.now, self.settings.capabilities.prices.as_ref());
         let key = run.key;
         self.by_id.insert(run.id.clone(), key);
         self.runs.insert(key, run);
@@ -355,17 +333,4 @@ fn wait_reason(spec: &Spec) -> WaitReason {
     } else {
         WaitReason::DeviceBusy
     }
-}
-
-/// Refuses what is not claimed.
-fn claim(capability: &'static str, claimed: bool) -> Result<(), Refusal> {
-    if claimed {
-        return Ok(());
-    }
-    let description = format!("the trainer does not claim {capability}");
-    Err(Refusal::Missing(vec![Missing::new(
-        capability,
-        capability,
-        description,
-    )]))
 }

@@ -21,6 +21,8 @@ mod provider;
 mod runtime;
 mod stop;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;

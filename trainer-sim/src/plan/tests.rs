@@ -30,6 +30,7 @@ fn settings() -> Settings {
             estimate: true,
             retention_sets: true,
             heartbeat_interval: Duration::from_secs(1),
+            prices: None,
             data_size_max: None,
         },
         laws: Vec::new(),
@@ -44,7 +45,6 @@ fn settings() -> Settings {
         fault: None,
         fault_probability: 0.0,
         fault_at: 0.5,
-        prices: None,
     }
 }
 
@@ -70,6 +70,7 @@ fn spec(data_sizes: Vec<i64>, hyperparameters: Hyperparameters) -> Spec {
         device: String::new(),
         max_duration: None,
         labels: BTreeMap::new(),
+        initial_adapter: None,
     }
 }
 

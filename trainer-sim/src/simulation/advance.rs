@@ -89,7 +89,10 @@ impl Simulation {
         if run.state == RunState::Running {
             catch_up(run, now);
         }
-        if run.change(cause, detail, now, settings.prices.as_ref()).is_err() {
+        if run
+            .change(cause, detail, now, settings.capabilities.prices.as_ref())
+            .is_err()
+        {
             debug_assert!(false, "{cause:?} in {:?}", run.state);
             return;
         }
@@ -158,7 +161,7 @@ impl Simulation {
     }
 
     fn work(&mut self, key: u64) {
-        let (now, prices) = (self.now, self.settings.prices.clone());
+        let (now, prices) = (self.now, self.settings.capabilities.prices.clone());
         let Some(run) = self.runs.get_mut(&key) else { return };
         let (at, milestone) = next_milestone(run);
         run.done = at;

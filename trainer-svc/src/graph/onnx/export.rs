@@ -17,7 +17,8 @@ use crate::graph::{Graph, Node, Op, ValueId};
 use crate::tensor::{ElementType, Elements, HostTensor};
 
 /// The graph as the bytes of an ONNX model: its inputs and outputs under their names; nodes and constants that no output depends on
-/// are left out. Inputs are written all, read or not, so that what can be bound does not depend on what is computed.
+/// are left out. Inputs are written all, read or not, so that what can be bound does not depend on what is computed. An
+/// output must be made by a node: ONNX Runtime copies nothing into a buffer bound to an output that is an input as it stands.
 #[must_use]
 pub fn export(graph: &Graph) -> Vec<u8> {
     let live = live_values(graph);

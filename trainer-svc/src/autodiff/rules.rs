@@ -1,0 +1,32 @@
+//! One rule per operator. In their comments ȳ is the cotangent of y, and ⟨…⟩ sums over the axes along which an input was broadcast.
+
+pub(super) mod add;
+pub(super) mod cast;
+pub(super) mod concat;
+pub(super) mod cos;
+pub(super) mod div;
+pub(super) mod erf;
+pub(super) mod exp;
+pub(super) mod expand;
+pub(super) mod gather;
+pub(super) mod gather_elements;
+pub(super) mod gemm;
+pub(super) mod layer_normalization;
+pub(super) mod log;
+pub(super) mod matmul;
+pub(super) mod mul;
+pub(super) mod reduce_max;
+pub(super) mod reduce_mean;
+pub(super) mod reduce_sum;
+pub(super) mod relu;
+pub(super) mod reshape;
+pub(super) mod scatter_elements;
+pub(super) mod sigmoid;
+pub(super) mod sin;
+pub(super) mod softmax;
+pub(super) mod split;
+pub(super) mod sqrt;
+pub(super) mod sub;
+pub(super) mod tanh;
+pub(super) mod transpose;
+pub(super) mod r#where;
