@@ -11,7 +11,7 @@ use super::buffer::{Buffer, foreign};
 use super::copier::Copier;
 use super::provider::{DeviceInfo, DeviceOptions, Kind};
 use super::runtime::Permit;
-use super::{Program, Runtime, SessionError, in_place};
+use super::{Program, Runtime, SessionError, in_place, plain};
 use crate::graph::{Graph, onnx};
 use crate::tensor::{ElementType, Elements, HostTensor, element_count};
 
@@ -42,7 +42,12 @@ impl Device {
     ) -> Result<Self, SessionError> {
         let unavailable = |error: &ort::Error| SessionError::Unavailable {
             device: info.name.clone(),
-            message: error.message().trim().to_owned(),
+            message: match plain(error.message()) {
+                message if matches!(kind, Kind::Cuda(_)) && message.contains("not enabled") => {
+                    format!("{message} `make setup ORT=gpu` fetches one that has it.")
+                }
+                message => message,
+            },
         };
         let permit = runtime.permit(kind)?;
         let open = |model: &[u8]| session(&runtime, kind, &options, model);

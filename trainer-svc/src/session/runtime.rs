@@ -11,7 +11,7 @@ use ort::logging::LogLevel;
 use ort::memory::DeviceType;
 
 use super::provider::{DeviceInfo, DeviceOptions, Kind};
-use super::{Device, SessionError};
+use super::{Device, SessionError, plain};
 
 /// A process can load one library and have one environment, for good.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
@@ -234,7 +234,7 @@ impl Runtime {
             .0
             .environment
             .register_ep_library(kind.provider(), &path)
-            .map_err(|error| error.message().trim().to_owned());
+            .map_err(|error| plain(error.message()));
         plugins.push((kind, outcome.clone()));
         outcome.map_err(|message| unavailable(kind, message))
     }

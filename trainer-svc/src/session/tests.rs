@@ -331,3 +331,17 @@ fn more_memory_than_there_is_is_an_error() {
         assert!(matches!(error, SessionError::OutOfMemory { .. }), "{error:?}");
     }
 }
+
+#[test]
+fn messages_lose_the_place_in_foreign_sources() {
+    for (message, wanted) in [
+        (
+            "/src/bridge.cc:2043 Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load x : y",
+            "Failed to load x : y",
+        ),
+        (" Load model from bytes failed ", "Load model from bytes failed"),
+        ("[ONNXRuntimeError] : odd", "[ONNXRuntimeError] : odd"),
+    ] {
+        assert_eq!(super::plain(message), wanted);
+    }
+}
