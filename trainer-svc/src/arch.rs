@@ -2,9 +2,29 @@
 //!
 //! Parameters are graph inputs under the names of the checkpoint's `…ForCausalLM` state dictionary in transformers. Linear
 //! layers go through [`Forward::linear`], where a tuning method may add to them.
+//!
+//! | file | `model_type` |
+//! |---|---|
+//! | `gpt2.rs` | `gpt2` |
+//! | `llama.rs` | `llama`, `mistral`, `qwen2` |
+//! | `gpt_neox.rs` | `gpt_neox` |
+//! | `opt.rs` | `opt` |
+//!
+//! Dropout, which regularises pretraining, is not built: graphs are deterministic.
+
+mod config;
+mod gpt2;
+mod gpt_neox;
+mod layers;
+mod llama;
+mod open;
+mod opt;
+mod rotary;
 
 use thiserror::Error;
 
+pub use self::config::ConfigError;
+pub use self::open::{Model, OpenError, Outline, open, outline};
 use crate::graph::{Graph, GraphError, ValueId};
 use crate::tensor::ElementType;
 
