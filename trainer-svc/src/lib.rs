@@ -25,3 +25,4 @@ pub mod session;
 pub mod tensor;
 pub mod tokenizer;
 pub mod train;
+pub mod zoo;

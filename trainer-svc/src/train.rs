@@ -76,7 +76,7 @@ pub const DEFAULT_SEQUENCE_LENGTH: usize = 512;
 pub struct Job {
     /// A checkpoint folder.
     pub model: PathBuf,
-    /// Digest that it must have; empty: any.
+    /// Its digest: a saved state goes on only with the same model.
     pub model_digest: String,
     /// The data: a file or folder.
     pub data: PathBuf,
@@ -116,12 +116,12 @@ pub enum Measured {
 pub enum Report {
     /// Model and data are there.
     Prepared {
-        /// Digest of the model.
-        model_digest: String,
         /// Digest of the data.
         data_digest: String,
         /// Steps of all sizes; fewer with early stopping.
         total_steps: u64,
+        /// Tokens to which sequences are cut.
+        sequence_length: usize,
     },
     /// A step was done.
     Step {
@@ -169,6 +169,8 @@ pub trait Observer {
     fn report(&mut self, report: Report);
     /// Asked between steps.
     fn wish(&mut self) -> Wish;
+    /// Nothing is to be told, but the run goes on: called within long evaluations.
+    fn alive(&mut self) {}
 }
 
 /// How a run ended well.

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 pub use self::recipe::{ModelRecipe, Recipe, RecipeError, TokenizerRecipe, TrainingRecipe};
 use crate::arch;
-use crate::artifact::{self, ArtifactError, StorageType};
+use crate::artifact::{self, ArtifactError, Existing, SaveOptions, WeightType};
 use crate::dataset::EpochOrder;
 use crate::method::Method;
 use crate::session::{Device, StopToken};
@@ -40,6 +40,9 @@ pub enum ZooError {
     /// The tokenizer cannot be trained.
     #[error("the tokenizer cannot be trained: {0}")]
     Tokenizer(String),
+    /// A checkpoint's configuration or start weights cannot be made.
+    #[error("a start cannot be made: {0}")]
+    Config(String),
     /// A checkpoint cannot be trained.
     #[error("{model}: {source}")]
     Train {
@@ -137,7 +140,20 @@ fn build_one(
         .iter()
         .map(|parameter| parameter.shape.iter().product::<usize>() as u64)
         .sum();
-    artifact::convert_model(&tuned, &target, StorageType::F16)?;
+    let first = arch::open(&start).map_err(|error| failed(error.into()))?;
+    let shapes = &opened.parameters;
+    let mut fetch = |name: &str| {
+        let parameter = shapes.iter().find(|parameter| parameter.name == name);
+        let shape = parameter.map_or(&[][..], |parameter| parameter.shape.as_slice());
+        opened.checkpoint.read(name, shape).map_err(Into::into)
+    };
+    let options = SaveOptions {
+        // The start weights' type: f16.
+        weights: WeightType::Source,
+        existing: Existing::Replace,
+        ..SaveOptions::default()
+    };
+    artifact::save_model(&target, &first.checkpoint, shapes, &mut fetch, options)?;
     write(&target.join("README.md"), &card(recipe, model, parameters, loss, tokens))?;
     std::fs::remove_dir_all(&folder).map_err(|error| io(&folder, &error))?;
     Ok(Built {

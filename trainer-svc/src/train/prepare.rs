@@ -8,8 +8,7 @@ use super::state::{self, Position, Tensors};
 use super::tuner::Tuner;
 use super::{DEFAULT_SEQUENCE_LENGTH, Job, Length, Observer, Report, TrainError, positions_for_tokens};
 use crate::arch::{self, Model, Parameter};
-use crate::artifact::{self, Adapter};
-use crate::checkpoint;
+use crate::artifact::{self, Existing, SaveOptions};
 use crate::dataset::{Buckets, Examples, HeldOut, ReadOptions, Split, Tokenized};
 use crate::method::{GraphShape, Lora, Method, Starts, Trainable, Tuned};
 use crate::tokenizer::Tokenizer;
@@ -34,7 +33,6 @@ pub(super) struct Prepared<'a> {
     pub(super) held_out: Tokenized,
     pub(super) retention: Vec<(String, Tokenized)>,
     pub(super) buckets: Buckets,
-    model_digest: String,
     data_digest: String,
     notes: Vec<Report>,
     starts: Starts,
@@ -43,8 +41,6 @@ pub(super) struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     pub(super) fn new(job: &'a Job) -> Result<Self, TrainError> {
         let model = arch::open(&job.model)?;
-        let model_digest = checkpoint::digest(&job.model)?;
-        check_digest("the model", &job.model_digest, &model_digest)?;
         let tokenizer = Tokenizer::open(&job.model)?;
         let length = sequence_length(job, &model)?;
         let mut notes = Vec::new();
@@ -91,7 +87,6 @@ impl<'a> Prepared<'a> {
             held_out,
             retention,
             buckets: Buckets::doubling(length),
-            model_digest,
             data_digest,
             notes,
             starts,
@@ -126,9 +121,9 @@ impl<'a> Prepared<'a> {
 
     pub(super) fn announce(&self, observer: &mut dyn Observer) {
         observer.report(Report::Prepared {
-            model_digest: self.model_digest.clone(),
             data_digest: self.data_digest.clone(),
             total_steps: self.total_steps(),
+            sequence_length: self.held_out.sequence_length(),
         });
         for note in &self.notes {
             observer.report(note.clone());
@@ -176,7 +171,7 @@ impl<'a> Prepared<'a> {
         let is_last = index + 1 == self.job.sizes.len();
         if is_last && self.job.sizes.last().is_some_and(|&size| size > 0) {
             let target = folder.join(ARTIFACT_FOLDER);
-            self.write_artifact(&target, &tuner.weights()?)?;
+            self.write_artifact(&target, tuner)?;
             observer.report(Report::Note(format!("tuned weights: {}", target.display())));
         }
         let next = Position {
@@ -187,11 +182,28 @@ impl<'a> Prepared<'a> {
         Ok(())
     }
 
-    fn write_artifact(&self, target: &Path, weights: &Tensors) -> Result<(), TrainError> {
+    /// Weights are fetched from the device one by one.
+    fn write_artifact(&self, target: &Path, tuner: &Tuner<'_>) -> Result<(), TrainError> {
+        let model = &self.model;
+        let base = self.job.model.display().to_string();
+        let mut fetch = |name: &str| tuner.weight(name).map_err(Into::into);
+        let existing = Existing::Replace;
         match &self.job.tuning.method {
-            Method::Full => artifact::write_model(&self.job.model, target, weights)?,
-            Method::Lora(lora) => artifact::write_lora(&self.job.model, target, lora, &self.model, weights)?,
-            Method::Prompt(prompt) => artifact::write_prompt(&self.job.model, target, prompt, &self.model, weights)?,
+            Method::Full => {
+                let options = SaveOptions {
+                    existing,
+                    ..SaveOptions::default()
+                };
+                artifact::save_model(target, &model.checkpoint, &model.parameters, &mut fetch, options)?;
+            }
+            Method::Lora(lora) => {
+                let layers = arch::outline(model.decoder.as_ref())?.layers;
+                artifact::save_lora(target, lora, &base, &layers, &self.trainable, &mut fetch, existing)?;
+            }
+            Method::Prompt(prompt) => {
+                let width = model.decoder.embedding_width();
+                artifact::save_prompt(target, prompt, width, &base, &mut fetch, existing)?;
+            }
         }
         Ok(())
     }
@@ -206,7 +218,7 @@ impl<'a> Prepared<'a> {
         let mut hash = Sha256::new();
         let described = format!(
             "{} {} {:?} {:?} {} {:?}",
-            self.model_digest, self.data_digest, job.sizes, job.retention, job.subset_seed, job.tuning
+            job.model_digest, self.data_digest, job.sizes, job.retention, job.subset_seed, job.tuning
         );
         hash.update(described.as_bytes());
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -297,35 +309,24 @@ fn weights(job: &Job, model: &Model) -> Result<(Vec<Parameter>, Vec<Trainable>),
 
 /// Start values of what the checkpoint does not hold.
 fn starts(job: &Job, model: &Model, tokenizer: &Tokenizer, trainable: &[Trainable]) -> Result<Starts, TrainError> {
-    let adapter = job.initial_adapter.as_deref().map(artifact::read_adapter).transpose()?;
-    let unfit = |message: &str| TrainError::Adapter(message.to_owned());
-    let given = match (&job.tuning.method, adapter) {
-        (Method::Full, None) => return Ok(Starts::new()),
-        (Method::Full, Some(_)) => return Err(unfit("full tuning has none")),
-        (Method::Lora(_), None) => return Ok(Lora::starts(trainable, job.tuning.seed)),
-        (Method::Prompt(prompt), None) => {
-            let name = model.decoder.embedding_parameter();
-            let shape = [model.decoder.vocabulary(), model.decoder.embedding_width()];
-            let embedding = model.checkpoint.read(name, &shape)?;
-            let text = tokenizer.encode(&prompt.initial_text)?;
-            return Ok(prompt.starts(&embedding, &text, job.tuning.seed)?);
-        }
-        (Method::Lora(_), Some(Adapter::Lora { weights, .. })) | (Method::Prompt(_), Some(Adapter::Prompt { weights, .. })) => {
-            weights
-        }
-        (Method::Lora(_), Some(_)) => return Err(unfit("it is a prompt, the method is LoRA")),
-        (Method::Prompt(_), Some(_)) => return Err(unfit("it is LoRA, the method is a prompt")),
+    let Some(folder) = &job.initial_adapter else {
+        return match &job.tuning.method {
+            Method::Full => Ok(Starts::new()),
+            Method::Lora(_) => Ok(Lora::starts(trainable, job.tuning.seed)),
+            Method::Prompt(prompt) => {
+                let name = model.decoder.embedding_parameter();
+                let shape = [model.decoder.vocabulary(), model.decoder.embedding_width()];
+                let embedding = model.checkpoint.read(name, &shape)?;
+                let text = tokenizer.encode(&prompt.initial_text)?;
+                Ok(prompt.starts(&embedding, &text, job.tuning.seed)?)
+            }
+        };
     };
-    for weight in trainable {
-        let found = given.get(&weight.name).map(|tensor| tensor.shape());
-        if found != Some(weight.shape.as_slice()) {
-            return Err(TrainError::Adapter(format!(
-                "{} must be {:?}, it is {}",
-                weight.name,
-                weight.shape,
-                found.map_or_else(|| "missing".to_owned(), |shape| format!("{shape:?}"))
-            )));
-        }
+    let adapter = artifact::read_adapter(folder)?;
+    let (asked, found) = (job.tuning.method.name(), adapter.method.name());
+    if asked != found {
+        return Err(TrainError::Adapter(format!("it is {found}, the method is {asked}")));
     }
-    Ok(given)
+    adapter.check(trainable)?;
+    Ok(adapter.weights)
 }

@@ -144,6 +144,13 @@ impl<'a> Tuner<'a> {
         Ok(self.device.write(&weight.value, tensor)?)
     }
 
+    /// One trained weight as it is now.
+    pub(crate) fn weight(&self, name: &str) -> Result<HostTensor, TrainError> {
+        let weight = self.weights.iter().find(|weight| weight.trainable.name == name);
+        let weight = weight.ok_or_else(|| TrainError::Unused(name.to_owned()))?;
+        Ok(self.device.download(&weight.value)?)
+    }
+
     /// Trained weights as they are now.
     pub(crate) fn weights(&self) -> Result<Tensors, TrainError> {
         self.weights

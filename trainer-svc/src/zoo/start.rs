@@ -3,34 +3,42 @@
 
 use std::path::Path;
 
+use half::f16;
 use rand::RngExt as _;
+use safetensors::tensor::TensorView;
+use safetensors::Dtype;
 
 use super::recipe::ModelRecipe;
 use super::{ZooError, io};
 use crate::arch::{self, Parameter};
-use crate::artifact::{self, StorageType};
 use crate::method::generator;
 use crate::tensor::HostTensor;
-use crate::train::{TrainError, Weights};
 
 /// Ends of the names of layers whose output is added to the residual stream.
 const RESIDUAL: [&str; 4] = ["attn.c_proj.weight", "mlp.c_proj.weight", "o_proj.weight", "down_proj.weight"];
 
 /// Writes `model.safetensors` beside the configuration.
 pub(super) fn write(folder: &Path, model: &ModelRecipe, seed: u64) -> Result<(), ZooError> {
-    let failed = |source: TrainError| ZooError::Train {
-        model: model.name.clone(),
-        source,
-    };
     let path = folder.join("config.json");
     let text = std::fs::read_to_string(&path).map_err(|error| io(&path, &error))?;
-    let parameters = arch::parameters_of(&text).map_err(|error| failed(error.into()))?;
-    let weights: Weights = parameters
+    let config: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&text).map_err(|error| io(&path, &error.into()))?;
+    let parameters = arch::parameters_of(&config).map_err(|error| ZooError::Config(error.to_string()))?;
+    let tensors: Vec<(&Parameter, Vec<u8>)> = parameters
         .iter()
-        .map(|parameter| (parameter.name.clone(), start(parameter, model.layers, seed)))
+        .map(|parameter| (parameter, half_bytes(&start(parameter, model.layers, seed))))
         .collect();
-    artifact::write_tensors(&folder.join("model.safetensors"), &weights, StorageType::F32)?;
-    Ok(())
+    let views = tensors
+        .iter()
+        .map(|(parameter, bytes)| {
+            let view = TensorView::new(Dtype::F16, parameter.shape.clone(), bytes)?;
+            Ok((parameter.name.as_str(), view))
+        })
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+    let path = folder.join("model.safetensors");
+    let file = views.and_then(|views| safetensors::serialize(views, None));
+    let file = file.map_err(|error| ZooError::Config(error.to_string()))?;
+    std::fs::write(&path, file).map_err(|error| io(&path, &error))
 }
 
 fn start(parameter: &Parameter, layers: usize, seed: u64) -> HostTensor {
@@ -51,4 +59,12 @@ fn start(parameter: &Parameter, layers: usize, seed: u64) -> HostTensor {
         let weight = (deviation * radius * angle.cos()) as f32;
         weight
     })
+}
+
+fn half_bytes(tensor: &HostTensor) -> Vec<u8> {
+    let elements = tensor.as_f32().unwrap_or_default();
+    elements
+        .iter()
+        .flat_map(|&element| f16::from_f32(element).to_le_bytes())
+        .collect()
 }

@@ -1,0 +1,50 @@
+//! What went wrong, in the contract's terms.
+
+use trainer_kit::state::Failure;
+
+use crate::artifact::ArtifactError;
+use crate::dataset::DataError;
+use crate::hub::HubError;
+use crate::runs::RunFailure;
+use crate::session::SessionError;
+use crate::train::TrainError;
+
+/// A failure of a run.
+pub(super) fn of(error: &TrainError) -> RunFailure {
+    let failure = match error {
+        TrainError::Open(_)
+        | TrainError::Checkpoint(_)
+        | TrainError::Tokenizer(_)
+        | TrainError::Vocabulary { .. }
+        | TrainError::Adapter(_)
+        | TrainError::Digest { what: "the model", .. } => Failure::ModelUnreadable,
+        TrainError::Data(DataError::TooFewExamples { .. } | DataError::TooFewToSplit { .. }) => Failure::TooFewExamples,
+        TrainError::Data(_) | TrainError::Digest { .. } | TrainError::NothingToPredict => Failure::DataUnreadable,
+        TrainError::Session(SessionError::OutOfMemory { .. }) => Failure::OutOfMemory,
+        TrainError::State(error) if error.is_disk_full() => Failure::DiskFull,
+        TrainError::Artifact(ArtifactError::DiskFull { .. }) => Failure::DiskFull,
+        TrainError::Artifact(
+            ArtifactError::Read(_)
+            | ArtifactError::NoAdapter { .. }
+            | ArtifactError::Config { .. }
+            | ArtifactError::Tensors { .. },
+        ) => Failure::ModelUnreadable,
+        TrainError::Diverged { .. } | TrainError::HeldOutNotFinite { .. } => Failure::LossNotFinite,
+        _ => Failure::Internal,
+    };
+    RunFailure::new(failure, error.to_string())
+}
+
+/// A failure to fetch the model, or to set the hub up.
+pub(super) fn of_hub(error: &HubError) -> RunFailure {
+    RunFailure::new(Failure::ModelUnreadable, error.to_string())
+}
+
+impl RunFailure {
+    /// The same sentence under another failure.
+    #[must_use]
+    pub(super) fn or(mut self, failure: Failure) -> Self {
+        self.failure = failure;
+        self
+    }
+}
