@@ -80,18 +80,18 @@ fn an_index_cannot_name_files_elsewhere() {
         "/.safetensors",
     ] {
         edit(&dir.path().join(INDEX), |index| {
-            index["weight_map"]["model.norm.weight"] = json!(name)
+            index["weight_map"]["model.norm.weight"] = json!(name);
         });
         assert!(refusal(dir.path()).contains("leads out of the folder"), "{name}");
     }
     for name in ["", "missing.safetensors", "config.json", "\u{7}"] {
         edit(&dir.path().join(INDEX), |index| {
-            index["weight_map"]["model.norm.weight"] = json!(name)
+            index["weight_map"]["model.norm.weight"] = json!(name);
         });
         assert!(refusal(dir.path()).contains(INDEX), "{name}");
     }
     edit(&dir.path().join(INDEX), |index| {
-        index["weight_map"]["model.norm.weight"] = json!(shard)
+        index["weight_map"]["model.norm.weight"] = json!(shard);
     });
     let message = refusal(dir.path());
     assert!(
