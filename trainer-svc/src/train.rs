@@ -186,12 +186,7 @@ pub enum Ending {
 ///
 /// # Errors
 /// [`TrainError::Stopped`] when the token was stopped; anything else that [`TrainError`] names.
-pub fn run(
-    job: &Job,
-    device: &Device,
-    observer: &mut dyn Observer,
-    stop: &StopToken,
-) -> Result<Ending, TrainError> {
+pub fn run(job: &Job, device: &Device, observer: &mut dyn Observer, stop: &StopToken) -> Result<Ending, TrainError> {
     let prepared = Prepared::new(job)?;
     prepared.announce(observer);
     let model = &prepared.model;
@@ -203,7 +198,10 @@ pub fn run(
         stop.clone(),
     )?;
     for parameter in &prepared.frozen {
-        tuner.freeze(&parameter.name, &model.checkpoint.read(&parameter.name, &parameter.shape)?)?;
+        tuner.freeze(
+            &parameter.name,
+            &model.checkpoint.read(&parameter.name, &parameter.shape)?,
+        )?;
     }
     let resumed = prepared.saved_state()?;
     let first = resumed.as_ref().map_or(0, |(position, _)| position.stage);

@@ -50,11 +50,11 @@ pub enum ZooError {
         model: String,
         /// Why.
         #[source]
-        source: TrainError,
+        source: Box<TrainError>,
     },
     /// A checkpoint cannot be written.
     #[error(transparent)]
-    Artifact(#[from] ArtifactError),
+    Artifact(Box<ArtifactError>),
 }
 
 /// Where things are.
@@ -126,9 +126,9 @@ fn build_one(
         loss: f64::NAN,
         tokens: 0,
     };
-    let failed = |source| ZooError::Train {
+    let failed = |source: TrainError| ZooError::Train {
         model: model.name.clone(),
-        source,
+        source: Box::new(source),
     };
     train::run(&job, device, &mut observer, &StopToken::new()).map_err(failed)?;
     let (loss, tokens) = (observer.loss, observer.tokens);
@@ -153,8 +153,12 @@ fn build_one(
         existing: Existing::Replace,
         ..SaveOptions::default()
     };
-    artifact::save_model(&target, &first.checkpoint, shapes, &mut fetch, options)?;
-    write(&target.join("README.md"), &card(recipe, model, parameters, loss, tokens))?;
+    let saved = artifact::save_model(&target, &first.checkpoint, shapes, &mut fetch, options);
+    saved.map_err(|error| ZooError::Artifact(Box::new(error)))?;
+    write(
+        &target.join("README.md"),
+        &card(recipe, model, parameters, loss, tokens),
+    )?;
     std::fs::remove_dir_all(&folder).map_err(|error| io(&folder, &error))?;
     Ok(Built {
         name: model.name.clone(),
@@ -191,7 +195,7 @@ fn job(recipe: &Recipe, model: &ModelRecipe, start: PathBuf, data: PathBuf, run:
             seed: training.seed,
         },
         folder: Some(run),
-        checkpoint_interval: Duration::from_secs(60),
+        checkpoint_interval: Duration::from_mins(1),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Everything a run needs before its first step: model, tokens, subsets, start values.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -70,7 +71,9 @@ impl<'a> Prepared<'a> {
             })
             .collect::<Result<Vec<_>, TrainError>>()?;
         let parts = [("training", &training), ("held-out", &held_out)];
-        let all = parts.into_iter().chain(retention.iter().map(|(name, set)| (name.as_str(), set)));
+        let all = parts
+            .into_iter()
+            .chain(retention.iter().map(|(name, set)| (name.as_str(), set)));
         for (name, tokenized) in all {
             check_vocabulary(tokenized, &model)?;
             notes.extend(note_of(name, tokenized, length));
@@ -151,7 +154,9 @@ impl<'a> Prepared<'a> {
 
     /// Saves a state, if there is a folder for it.
     pub(super) fn save(&self, position: &Position, tensors: &Tensors) -> Result<bool, TrainError> {
-        let Some(path) = self.state_path() else { return Ok(false) };
+        let Some(path) = self.state_path() else {
+            return Ok(false);
+        };
         let position = Position {
             fingerprint: self.fingerprint(),
             ..position.clone()
@@ -221,7 +226,11 @@ impl<'a> Prepared<'a> {
             job.model_digest, self.data_digest, job.sizes, job.retention, job.subset_seed, job.tuning
         );
         hash.update(described.as_bytes());
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize().iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 }
 
@@ -229,9 +238,12 @@ fn read(path: &Path, what: &str, notes: &mut Vec<Report>) -> Result<Examples, Tr
     let examples = Examples::read(path, &ReadOptions::default())?;
     let skipped = examples.skipped();
     if skipped.broken > 0 || skipped.empty > 0 {
-        let mut text = format!("{what}: skipped {} broken and {} empty rows", skipped.broken, skipped.empty);
+        let mut text = format!(
+            "{what}: skipped {} broken and {} empty rows",
+            skipped.broken, skipped.empty
+        );
         for row in &skipped.first {
-            text.push_str(&format!("\n  {row}"));
+            let _ = write!(text, "\n  {row}");
         }
         notes.push(Report::Warning(text));
     }

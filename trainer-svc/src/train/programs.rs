@@ -2,8 +2,8 @@
 //!
 //! Names of inputs and outputs are the seam between a graph and its driver ([`super::tuner`]).
 
-use crate::autodiff::{self, cross_entropy};
 use crate::arch::Decoder;
+use crate::autodiff::{self, cross_entropy};
 use crate::graph::{Graph, ValueId};
 use crate::method::{DropoutMask, GraphShape, Method, Trainable, Tuned};
 use crate::optimizer::{self, AdamW, Slot};
@@ -25,8 +25,6 @@ pub(crate) const ROW_LOSSES: &str = "row_losses";
 pub(crate) struct Blueprint {
     /// The graph.
     pub(crate) graph: Graph,
-    /// What is trained, in the order of the forward graph.
-    pub(crate) trainable: Vec<Trainable>,
     /// Names of the frozen weights that it reads.
     pub(crate) frozen: Vec<String>,
     /// Masks to be fed.
@@ -54,14 +52,17 @@ fn with_loss_inputs(decoder: &dyn Decoder, method: &Method, shape: GraphShape) -
 fn blueprint(tuned: Tuned) -> Blueprint {
     Blueprint {
         graph: tuned.graph,
-        trainable: tuned.trainable,
         frozen: tuned.frozen.into_iter().map(|parameter| parameter.name).collect(),
         masks: tuned.masks,
     }
 }
 
 /// Loss and gradients of a batch, as values of a graph.
-fn with_gradients(decoder: &dyn Decoder, method: &Method, shape: GraphShape) -> Result<(Tuned, Vec<ValueId>), TrainError> {
+fn with_gradients(
+    decoder: &dyn Decoder,
+    method: &Method,
+    shape: GraphShape,
+) -> Result<(Tuned, Vec<ValueId>), TrainError> {
     let Loss {
         mut tuned,
         targets,
@@ -96,7 +97,12 @@ fn slots(trainable: &[Trainable], gradients: &[ValueId]) -> Vec<Slot> {
 }
 
 /// One whole step: forward, loss, backward, clip, `AdamW`.
-pub(crate) fn step(decoder: &dyn Decoder, method: &Method, shape: GraphShape, adamw: &AdamW) -> Result<Blueprint, TrainError> {
+pub(crate) fn step(
+    decoder: &dyn Decoder,
+    method: &Method,
+    shape: GraphShape,
+    adamw: &AdamW,
+) -> Result<Blueprint, TrainError> {
     let (mut tuned, gradients) = with_gradients(decoder, method, shape)?;
     let slots = slots(&tuned.trainable, &gradients);
     optimizer::update(&mut tuned.graph, &slots, adamw, true)?;
@@ -120,7 +126,6 @@ pub(crate) fn accumulation(decoder: &dyn Decoder, method: &Method, shape: GraphS
 pub(crate) fn update(trainable: &[Trainable], adamw: &AdamW) -> Result<Blueprint, TrainError> {
     let mut graph = Graph::new();
     let mut slots = Vec::new();
-    let mut own = Vec::new();
     for weight in trainable {
         let parameter = graph.input(weight.name.clone(), ElementType::F32, weight.shape.clone())?;
         let gradient = graph.input(sum_name(&weight.name), ElementType::F32, weight.shape.clone())?;
@@ -130,15 +135,10 @@ pub(crate) fn update(trainable: &[Trainable], adamw: &AdamW) -> Result<Blueprint
             gradient,
             decays: weight.decays,
         });
-        own.push(Trainable {
-            value: parameter,
-            ..weight.clone()
-        });
     }
     optimizer::update(&mut graph, &slots, adamw, true)?;
     Ok(Blueprint {
         graph,
-        trainable: own,
         frozen: Vec::new(),
         masks: Vec::new(),
     })
@@ -150,7 +150,14 @@ pub(crate) fn evaluation(decoder: &dyn Decoder, method: &Method, shape: GraphSha
         mut tuned,
         targets,
         weights,
-    } = with_loss_inputs(decoder, method, GraphShape { training: false, ..shape })?;
+    } = with_loss_inputs(
+        decoder,
+        method,
+        GraphShape {
+            training: false,
+            ..shape
+        },
+    )?;
     let graph = &mut tuned.graph;
     let entropy = cross_entropy(graph, tuned.logits, targets, weights)?;
     let weighted = graph.mul(entropy.nll, weights)?;

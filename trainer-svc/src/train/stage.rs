@@ -111,9 +111,18 @@ impl<'p> Stage<'p> {
         let epoch = self.position.step / self.steps_per_epoch;
         let order = self.order(epoch);
         let tuning = &self.prepared.job.tuning;
-        let mut batches = Batches::new(&self.prepared.training, &order, tuning.batch_size, &self.prepared.buckets);
+        let mut batches = Batches::new(
+            &self.prepared.training,
+            &order,
+            tuning.batch_size,
+            &self.prepared.buckets,
+        );
         let done = self.position.step % self.steps_per_epoch;
-        batches.skip_batches(usize::try_from(done).unwrap_or(usize::MAX).saturating_mul(tuning.accumulation));
+        batches.skip_batches(
+            usize::try_from(done)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(tuning.accumulation),
+        );
         loop {
             if observer.wish() == Wish::Pause {
                 self.save(tuner, observer)?;
@@ -216,7 +225,12 @@ impl<'p> Stage<'p> {
 
     fn evaluate(&self, tuner: &mut Tuner<'_>) -> Result<Measurement, TrainError> {
         let prepared = self.prepared;
-        evaluate(tuner, &prepared.held_out, &prepared.buckets, prepared.job.tuning.batch_size)
+        evaluate(
+            tuner,
+            &prepared.held_out,
+            &prepared.buckets,
+            prepared.job.tuning.batch_size,
+        )
     }
 
     /// Measures and reports the held-out loss of this size.

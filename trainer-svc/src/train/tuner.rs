@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::TrainError;
 use super::measure::{ExampleLoss, Measurement};
 use super::programs::{self, Blueprint, LOSS, ROW_LOSSES, TARGETS, WEIGHTS, sum_name};
 use super::state::Tensors;
-use super::TrainError;
 use crate::arch::Decoder;
 use crate::dataset::{Batch, Batches};
 use crate::method::{DropoutMask, GraphShape, INPUT_IDS, Method, Trainable};
@@ -50,9 +50,14 @@ struct Weight {
     sum: Option<[Buffer; 2]>,
 }
 
-/// A program, and the buffers that belong to its batch shape.
+/// A program for a batch shape.
 struct Compiled {
     program: Program,
+    own: Own,
+}
+
+/// What belongs to one program: its batch, its result, and which frozen weights it reads.
+struct Own {
     frozen: Vec<String>,
     masks: Vec<(DropoutMask, Buffer)>,
     ids: Buffer,
@@ -237,31 +242,30 @@ impl<'a> Tuner<'a> {
             let compiled = self.compile(blueprint, batch, LOSS, &[], &pairs)?;
             self.steps.insert(shape, compiled);
         }
-        let compiled = self.steps.get_mut(&shape).ok_or_else(|| TrainError::Unused(LOSS.to_owned()))?;
-        compiled.fill(&self.device, batch, tokens)?;
-        compiled.draw(&self.device, settings.seed, settings.step)?;
-        let mut inputs = compiled.batch_inputs();
-        inputs.extend(frozen_inputs(&compiled.frozen, &self.frozen));
+        let compiled = self
+            .steps
+            .get_mut(&shape)
+            .ok_or_else(|| TrainError::Unused(LOSS.to_owned()))?;
+        compiled.own.fill(&self.device, batch, tokens)?;
+        compiled.own.draw(&self.device, settings.seed, settings.step)?;
+        let mut inputs = compiled.own.batch_inputs();
+        inputs.extend(frozen_inputs(&compiled.own.frozen, &self.frozen));
         let names = update_names(&self.weights);
         let update = update_bindings(&self.weights, &names, &self.scalars);
         inputs.extend(update.inputs.iter().copied());
         let mut outputs = update.outputs;
-        outputs.push((LOSS, &compiled.result));
+        outputs.push((LOSS, &compiled.own.result));
         compiled.program.run(&inputs, &outputs, &self.stop)?;
-        let loss = download_scalar(&self.device, &compiled.result)?;
+        let loss = download_scalar(&self.device, &compiled.own.result)?;
         advance(&mut self.weights);
         Ok(loss)
     }
 
-    fn step_by_parts(
-        &mut self,
-        batches: &[Batch],
-        tokens: usize,
-        settings: &StepSettings,
-    ) -> Result<f64, TrainError> {
+    fn step_by_parts(&mut self, batches: &[Batch], tokens: usize, settings: &StepSettings) -> Result<f64, TrainError> {
         for weight in &self.weights {
             if let Some([sum, _]) = &weight.sum {
-                self.device.write(sum, &HostTensor::zeros(weight.trainable.shape.clone()))?;
+                self.device
+                    .write(sum, &HostTensor::zeros(weight.trainable.shape.clone()))?;
             }
         }
         let mut loss = 0.0;
@@ -305,13 +309,15 @@ impl<'a> Tuner<'a> {
         }
         let compiled = self.accumulations.get_mut(&shape);
         let compiled = compiled.ok_or_else(|| TrainError::Unused(LOSS.to_owned()))?;
-        compiled.fill(&self.device, batch, tokens)?;
+        compiled.own.fill(&self.device, batch, tokens)?;
         // Every part of a step has masks of its own: parts are numbered above the steps.
-        compiled.draw(&self.device, settings.seed, settings.step | (part as u64) << 40)?;
+        compiled
+            .own
+            .draw(&self.device, settings.seed, settings.step | (part as u64) << 40)?;
         let names = update_names(&self.weights);
-        let mut inputs = compiled.batch_inputs();
-        inputs.extend(frozen_inputs(&compiled.frozen, &self.frozen));
-        let mut outputs: Vec<(&str, &Buffer)> = vec![(LOSS, &compiled.result)];
+        let mut inputs = compiled.own.batch_inputs();
+        inputs.extend(frozen_inputs(&compiled.own.frozen, &self.frozen));
+        let mut outputs: Vec<(&str, &Buffer)> = vec![(LOSS, &compiled.own.result)];
         for (weight, names) in self.weights.iter().zip(&names) {
             inputs.push((names.value.as_str(), &weight.value));
             if let Some([sum, next]) = &weight.sum {
@@ -320,7 +326,7 @@ impl<'a> Tuner<'a> {
             }
         }
         compiled.program.run(&inputs, &outputs, &self.stop)?;
-        let loss = download_scalar(&self.device, &compiled.result)?;
+        let loss = download_scalar(&self.device, &compiled.own.result)?;
         for weight in &mut self.weights {
             if let Some(sums) = &mut weight.sum {
                 sums.swap(0, 1);
@@ -347,12 +353,18 @@ impl<'a> Tuner<'a> {
         }
         let compiled = self.evaluations.get_mut(&shape);
         let compiled = compiled.ok_or_else(|| TrainError::Unused(ROW_LOSSES.to_owned()))?;
-        compiled.fill(&self.device, batch, 1)?;
-        let mut inputs = compiled.batch_inputs();
-        inputs.extend(frozen_inputs(&compiled.frozen, &self.frozen));
-        inputs.extend(self.weights.iter().map(|weight| (weight.trainable.name.as_str(), &weight.value)));
-        compiled.program.run(&inputs, &[(ROW_LOSSES, &compiled.result)], &self.stop)?;
-        let sums = self.device.download(&compiled.result)?;
+        compiled.own.fill(&self.device, batch, 1)?;
+        let mut inputs = compiled.own.batch_inputs();
+        inputs.extend(frozen_inputs(&compiled.own.frozen, &self.frozen));
+        inputs.extend(
+            self.weights
+                .iter()
+                .map(|weight| (weight.trainable.name.as_str(), &weight.value)),
+        );
+        compiled
+            .program
+            .run(&inputs, &[(ROW_LOSSES, &compiled.own.result)], &self.stop)?;
+        let sums = self.device.download(&compiled.own.result)?;
         let sums = sums.as_f32().unwrap_or_default();
         let counts = batch.weights.chunks_exact(batch.length);
         for (&sum, counts) in sums.iter().zip(counts).take(batch.examples) {
@@ -381,12 +393,14 @@ impl<'a> Tuner<'a> {
         };
         Ok(Compiled {
             program,
-            frozen: blueprint.frozen,
-            masks: blueprint.masks.into_iter().map(mask).collect::<Result<_, _>>()?,
-            ids: device.zeros(ElementType::I64, &[batch.rows, batch.length])?,
-            targets: device.zeros(ElementType::I64, &[positions])?,
-            weights: device.zeros(ElementType::F32, &[positions])?,
-            result: device.zeros(ElementType::F32, result_shape)?,
+            own: Own {
+                frozen: blueprint.frozen,
+                masks: blueprint.masks.into_iter().map(mask).collect::<Result<_, _>>()?,
+                ids: device.zeros(ElementType::I64, &[batch.rows, batch.length])?,
+                targets: device.zeros(ElementType::I64, &[positions])?,
+                weights: device.zeros(ElementType::F32, &[positions])?,
+                result: device.zeros(ElementType::F32, result_shape)?,
+            },
         })
     }
 
@@ -397,7 +411,13 @@ impl<'a> Tuner<'a> {
         }
         update_names(&self.weights)
             .into_iter()
-            .flat_map(|names| [(names.value, names.next_value), (names.m, names.next_m), (names.v, names.next_v)])
+            .flat_map(|names| {
+                [
+                    (names.value, names.next_value),
+                    (names.m, names.next_m),
+                    (names.v, names.next_v),
+                ]
+            })
             .collect()
     }
 
@@ -409,7 +429,10 @@ impl<'a> Tuner<'a> {
             (&self.scalars.weight_decay, settings.weight_decay),
             (&self.scalars.bias_correction_1, 1.0 - self.adamw.beta1.powi(exponent)),
             (&self.scalars.bias_correction_2, 1.0 - self.adamw.beta2.powi(exponent)),
-            (&self.scalars.clip_norm, settings.clip_norm.unwrap_or(f64::from(f32::MAX))),
+            (
+                &self.scalars.clip_norm,
+                settings.clip_norm.unwrap_or(f64::from(f32::MAX)),
+            ),
         ];
         for (buffer, value) in values {
             #[expect(clippy::cast_possible_truncation, reason = "graphs are f32")]
@@ -432,7 +455,10 @@ fn training_shape(batch: &Batch) -> GraphShape {
 }
 
 fn compile_pairs(device: &Device, blueprint: &Blueprint, pairs: &[(String, String)]) -> Result<Program, TrainError> {
-    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(input, output)| (input.as_str(), output.as_str())).collect();
+    let pairs: Vec<(&str, &str)> = pairs
+        .iter()
+        .map(|(input, output)| (input.as_str(), output.as_str()))
+        .collect();
     let program = if pairs.is_empty() {
         device.compile(&blueprint.graph)
     } else {
@@ -520,12 +546,16 @@ fn update_bindings<'b>(weights: &'b [Weight], names: &'b [UpdateNames], scalars:
             let [value, m, v] = next;
             [value, m, v]
         });
-        outputs.extend([(names.next_value.as_str(), next_value), (&names.next_m, next_m), (&names.next_v, next_v)]);
+        outputs.extend([
+            (names.next_value.as_str(), next_value),
+            (&names.next_m, next_m),
+            (&names.next_v, next_v),
+        ]);
     }
     UpdateBindings { inputs, outputs }
 }
 
-impl Compiled {
+impl Own {
     fn fill(&self, device: &Device, batch: &Batch, tokens: usize) -> Result<(), TrainError> {
         let positions = batch.rows * batch.length;
         let tensor = |shape: &[usize], elements| {
@@ -535,8 +565,14 @@ impl Compiled {
         #[expect(clippy::cast_possible_truncation, reason = "graphs are f32")]
         let share = (1.0 / tokens.max(1) as f64) as f32;
         let weights = batch.weights.iter().map(|weight| weight * share).collect();
-        device.write(&self.ids, &tensor(&[batch.rows, batch.length], Elements::I64(batch.ids.clone()))?)?;
-        device.write(&self.targets, &tensor(&[positions], Elements::I64(batch.targets.clone()))?)?;
+        device.write(
+            &self.ids,
+            &tensor(&[batch.rows, batch.length], Elements::I64(batch.ids.clone()))?,
+        )?;
+        device.write(
+            &self.targets,
+            &tensor(&[positions], Elements::I64(batch.targets.clone()))?,
+        )?;
         device.write(&self.weights, &tensor(&[positions], Elements::F32(weights))?)?;
         Ok(())
     }

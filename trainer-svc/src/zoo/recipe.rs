@@ -108,7 +108,10 @@ impl Recipe {
             return Err(value("tokenizer.vocabulary", "must be 257 to 65,536"));
         }
         if self.training.batch_size == 0 || !(2..=super::config::POSITIONS).contains(&self.training.sequence_length) {
-            return Err(value("training", "must have a batch size ≥ 1 and sequences of 2 to 256 tokens"));
+            return Err(value(
+                "training",
+                "must have a batch size ≥ 1 and sequences of 2 to 256 tokens",
+            ));
         }
         for model in &self.models {
             let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -120,8 +123,12 @@ impl Recipe {
                 return Err(value(&field("architecture"), "must be gpt2 or llama"));
             }
             let divides = |parts: usize, whole: usize| parts > 0 && whole.is_multiple_of(parts);
-            if !divides(model.heads, model.width) || !divides(model.key_value_heads.unwrap_or(model.heads), model.heads) {
-                return Err(value(&field("heads"), "must divide the width, and key_value_heads the heads"));
+            if !divides(model.heads, model.width) || !divides(model.key_value_heads.unwrap_or(model.heads), model.heads)
+            {
+                return Err(value(
+                    &field("heads"),
+                    "must divide the width, and key_value_heads the heads",
+                ));
             }
             if model.layers == 0 || model.epochs == 0 || model.texts.is_empty() {
                 return Err(value(&field("layers, epochs and texts"), "must not be empty"));

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use half::f16;
 use rand::RngExt as _;
-use safetensors::tensor::TensorView;
 use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 
 use super::recipe::ModelRecipe;
 use super::{ZooError, io};
@@ -15,7 +15,12 @@ use crate::method::generator;
 use crate::tensor::HostTensor;
 
 /// Ends of the names of layers whose output is added to the residual stream.
-const RESIDUAL: [&str; 4] = ["attn.c_proj.weight", "mlp.c_proj.weight", "o_proj.weight", "down_proj.weight"];
+const RESIDUAL: [&str; 4] = [
+    "attn.c_proj.weight",
+    "mlp.c_proj.weight",
+    "o_proj.weight",
+    "down_proj.weight",
+];
 
 /// Writes `model.safetensors` beside the configuration.
 pub(super) fn write(folder: &Path, model: &ModelRecipe, seed: u64) -> Result<(), ZooError> {
@@ -42,14 +47,19 @@ pub(super) fn write(folder: &Path, model: &ModelRecipe, seed: u64) -> Result<(),
 }
 
 fn start(parameter: &Parameter, layers: usize, seed: u64) -> HostTensor {
-    if parameter.name.ends_with(".bias") {
+    let (_, kind) = parameter.name.rsplit_once('.').unwrap_or_default();
+    if kind == "bias" {
         return HostTensor::zeros(parameter.shape.clone());
     }
     if parameter.shape.len() == 1 {
         return HostTensor::fill(parameter.shape.clone(), |_| 1.0);
     }
     let is_residual = RESIDUAL.iter().any(|end| parameter.name.ends_with(end));
-    let deviation = if is_residual { 0.02 / (2.0 * layers as f64).sqrt() } else { 0.02 };
+    let deviation = if is_residual {
+        0.02 / (2.0 * layers as f64).sqrt()
+    } else {
+        0.02
+    };
     let mut random = generator(seed, &parameter.name, 0);
     HostTensor::fill(parameter.shape.clone(), |_| {
         // Box and Muller; the logarithm's argument is in (0, 1].

@@ -45,7 +45,9 @@ pub(super) fn train(recipe: &TokenizerRecipe, texts: &Path) -> Result<Tokenizer,
 
 /// Writes it as transformers reads it.
 pub(super) fn write_files(tokenizer: &Tokenizer, folder: &Path) -> Result<(), ZooError> {
-    let text = tokenizer.to_string(false).map_err(|error| ZooError::Tokenizer(error.to_string()))?;
+    let text = tokenizer
+        .to_string(false)
+        .map_err(|error| ZooError::Tokenizer(error.to_string()))?;
     write(&folder.join("tokenizer.json"), &text)?;
     let config = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
