@@ -85,7 +85,8 @@ def wrong_in(spec: pb.TrainingRunSpec) -> list[str]:
     sizes, sets = spec.data_sizes, spec.retention_sets
     rows = [("spec.candidate_id", text(spec.candidate_id)), ("spec.method", method is not None)]
     rows += [(f"spec.{name}", spec.HasField(name)) for name in ("model", "data")]
-    references = {f"spec.{name}": getattr(spec, name) for name in ("model", "data", "held_out") if spec.HasField(name)}
+    named = ("model", "data", "held_out", "initial_adapter")
+    references = {f"spec.{name}": getattr(spec, name) for name in named if spec.HasField(name)}
     references |= {f"spec.retention_sets[{i}].data": one.data for i, one in enumerate(sets)}
     rows += [(f"{path}.uri", text(reference.uri, most=2048)) for path, reference in references.items()]
     rows += [("spec.data_sizes", 1 <= len(sizes) <= 64), ("spec.retention_sets", len(sets) <= 16)]
@@ -101,9 +102,12 @@ def wrong_in(spec: pb.TrainingRunSpec) -> list[str]:
         rows += [("spec.method.prompt.length", 1 <= spec.method.prompt.length <= 4096)]
     ranges = {"epochs": (1, 10_000), "steps": (1, 2**31 - 1), "batch_size": (1, 2**20), "sequence_length": (1, 2**20)}
     ranges |= {"learning_rate": (TINY, HUGE), "warmup_ratio": (0, 1), "weight_decay": (0, HUGE)}
-    ranges |= {"clip_norm": (TINY, HUGE)}
+    ranges |= {"clip_norm": (TINY, HUGE), "gradient_accumulation": (1, 2**16), "patience": (1, 10_000)}
     rows += [(f"spec.hyperparameters.{name}", optional(hyper, name, *ends)) for name, ends in ranges.items()]
     rows += [("spec.hyperparameters.steps", not (hyper.HasField("epochs") and hyper.HasField("steps")))]
+    rows += [("spec.hyperparameters.schedule", hyper.schedule in ("", "constant", "linear", "cosine"))]
+    rows += [("spec.hyperparameters.order", hyper.order in pb.ExampleOrder.values())]
+    rows += [("spec.initial_adapter", method != "full" or not spec.HasField("initial_adapter"))]
     limit = spec.max_duration
     rows += [("spec.max_duration", not spec.HasField("max_duration") or limit.seconds * 10**9 + limit.nanos > 0)]
     rows += [("spec.labels", len(spec.labels) <= 64)]

@@ -201,6 +201,11 @@ fn references(spec: &Spec) -> impl Iterator<Item = (String, &Reference)> {
             .iter()
             .map(|held_out| ("spec.held_out".to_owned(), held_out)),
     )
+    .chain(
+        spec.initial_adapter
+            .iter()
+            .map(|adapter| ("spec.initial_adapter".to_owned(), adapter)),
+    )
     .chain(sets.map(|(index, set)| (format!("spec.retention_sets[{index}].data"), &set.data)))
 }
 

@@ -109,6 +109,27 @@ pub struct Hyperparameters {
     pub clip_norm: Option<f64>,
     /// Name of a precision; empty: the default.
     pub precision: String,
+    /// Batches whose gradients are added up before a step, 1 to 65,536.
+    pub gradient_accumulation: Option<i32>,
+    /// One of [`SCHEDULES`]; empty: the default.
+    pub schedule: String,
+    /// Epochs without a better held-out loss after which tuning ends, 1 to 10,000; absent: no early stopping.
+    pub patience: Option<i32>,
+    /// Order of the examples within an epoch; absent: the default, seeded.
+    pub order: Option<ExampleOrder>,
+}
+
+/// How the learning rate may go on after the warm-up.
+pub const SCHEDULES: [&str; 3] = ["constant", "linear", "cosine"];
+
+/// In which order an epoch goes through the examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum ExampleOrder {
+    /// A new order for every epoch, drawn by the seed.
+    Seeded,
+    /// The order of the data.
+    AsIs,
 }
 
 /// Further data to evaluate on before and after.
@@ -151,6 +172,8 @@ pub struct Spec {
     pub max_duration: Option<Duration>,
     /// The caller's marks, returned as they are.
     pub labels: BTreeMap<String, String>,
+    /// An adapter that tuning starts from; of the method's kind.
+    pub initial_adapter: Option<Reference>,
 }
 
 impl Spec {

@@ -1,7 +1,7 @@
 //! What the simulated trainer fills in where a spec says nothing.
 
 use crate::capability::Capabilities;
-use crate::spec::{Method, Spec};
+use crate::spec::{ExampleOrder, Method, Spec};
 
 /// Sequences a step where the spec does not say.
 pub const DEFAULT_BATCH_SIZE: i32 = 8;
@@ -38,6 +38,11 @@ pub fn with_defaults(spec: &Spec, precision: &str) -> Spec {
     chosen.learning_rate.get_or_insert(learning_rate);
     chosen.warmup_ratio.get_or_insert(0.0);
     chosen.weight_decay.get_or_insert(0.0);
+    chosen.gradient_accumulation.get_or_insert(1);
+    chosen.order.get_or_insert(ExampleOrder::Seeded);
+    if chosen.schedule.is_empty() {
+        "linear".clone_into(&mut chosen.schedule);
+    }
     if chosen.precision.is_empty() {
         precision.clone_into(&mut chosen.precision);
     }

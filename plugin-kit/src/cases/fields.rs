@@ -156,6 +156,31 @@ const ROWS: &[Row] = &[
     ("spec.hyperparameters.clip_norm", |spec| {
         hyper(spec).clip_norm = Some(0.0);
     }),
+    ("spec.hyperparameters.gradient_accumulation", |spec| {
+        hyper(spec).gradient_accumulation = Some(0);
+    }),
+    ("spec.hyperparameters.gradient_accumulation", |spec| {
+        hyper(spec).gradient_accumulation = Some(65_537);
+    }),
+    ("spec.hyperparameters.schedule", |spec| {
+        "no-such-schedule".clone_into(&mut hyper(spec).schedule);
+    }),
+    ("spec.hyperparameters.patience", |spec| {
+        hyper(spec).patience = Some(0);
+    }),
+    ("spec.hyperparameters.patience", |spec| {
+        hyper(spec).patience = Some(10_001);
+    }),
+    ("spec.hyperparameters.order", |spec| hyper(spec).order = 77),
+    ("spec.initial_adapter", |spec| {
+        let kind = Some(pb::tuning_method::Kind::Full(pb::FullTuning {}));
+        spec.method = Some(pb::TuningMethod { kind });
+        spec.initial_adapter = reference("adapter");
+    }),
+    ("spec.initial_adapter.uri", |spec| {
+        lora(spec, 4, None, None);
+        spec.initial_adapter = reference("");
+    }),
     ("spec.retention_sets", |spec| {
         let names: Vec<_> = (0..17).map(|number| number.to_string()).collect();
         retention(spec, &names.iter().map(String::as_str).collect::<Vec<_>>(), "data");

@@ -7,7 +7,7 @@ use svc_kit::status::FieldViolation;
 
 use super::page;
 use crate::refusal::Refusal;
-use crate::spec::{Hyperparameters, Method, Reference, RetentionSet, Spec, Violation, check_spec};
+use crate::spec::{ExampleOrder, Hyperparameters, Method, Reference, RetentionSet, Spec, Violation, check_spec};
 use crate::state::RunState;
 
 /// A page of a list.
@@ -51,6 +51,9 @@ pub(super) fn spec(message: Option<wire::TrainingRunSpec>, violations: &mut Vec<
         }
         duration
     });
+    let hyperparameters = message
+        .hyperparameters
+        .map(|chosen| hyperparameters(chosen, violations));
     let spec = Spec {
         candidate_id: message.candidate_id,
         model: reference(message.model),
@@ -58,7 +61,7 @@ pub(super) fn spec(message: Option<wire::TrainingRunSpec>, violations: &mut Vec<
         held_out: message.held_out.map(|held_out| reference(Some(held_out))),
         data_sizes: message.data_sizes,
         method: kind.map_or(Method::Full, method),
-        hyperparameters: message.hyperparameters.map(hyperparameters).unwrap_or_default(),
+        hyperparameters: hyperparameters.unwrap_or_default(),
         seed: message.seed,
         subset_seed: message.subset_seed,
         retention_sets: message
@@ -72,6 +75,7 @@ pub(super) fn spec(message: Option<wire::TrainingRunSpec>, violations: &mut Vec<
         device: message.device,
         max_duration,
         labels: message.labels.into_iter().collect(),
+        initial_adapter: message.initial_adapter.map(|adapter| reference(Some(adapter))),
     };
     let missing: Vec<String> = violations
         .iter()
@@ -129,7 +133,17 @@ fn method(kind: wire::tuning_method::Kind) -> Method {
     }
 }
 
-fn hyperparameters(message: wire::Hyperparameters) -> Hyperparameters {
+fn hyperparameters(message: wire::Hyperparameters, violations: &mut Vec<Violation>) -> Hyperparameters {
+    let order = match wire::ExampleOrder::try_from(message.order) {
+        Ok(wire::ExampleOrder::Unspecified) => None,
+        Ok(wire::ExampleOrder::Seeded) => Some(ExampleOrder::Seeded),
+        Ok(wire::ExampleOrder::AsIs) => Some(ExampleOrder::AsIs),
+        Err(_) => {
+            let description = format!("{} is no order of examples", message.order);
+            violations.push(Violation::new("spec.hyperparameters.order", description));
+            None
+        }
+    };
     Hyperparameters {
         epochs: message.epochs,
         steps: message.steps,
@@ -140,6 +154,10 @@ fn hyperparameters(message: wire::Hyperparameters) -> Hyperparameters {
         weight_decay: message.weight_decay,
         clip_norm: message.clip_norm,
         precision: message.precision,
+        gradient_accumulation: message.gradient_accumulation,
+        schedule: message.schedule,
+        patience: message.patience,
+        order,
     }
 }
 

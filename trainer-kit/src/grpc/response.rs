@@ -9,7 +9,7 @@ use crate::capability::{Capabilities, Estimate, Info};
 use crate::cost::{Cost, Money, PriceTable};
 use crate::event::{Checkpoint, Evaluation, EvaluationKind, Event, Happening, Progress, Severity};
 use crate::run::Run;
-use crate::spec::{Hyperparameters, Method, MethodKind, Reference, RetentionSet, Spec};
+use crate::spec::{ExampleOrder, Hyperparameters, Method, MethodKind, Reference, RetentionSet, Spec};
 use crate::state::{Failure, RunState, Transition, WaitReason};
 
 /// The longest duration that the protocol allows, seconds.
@@ -265,6 +265,7 @@ pub fn spec(spec: Spec) -> wire::TrainingRunSpec {
         device: spec.device,
         max_duration: spec.max_duration.map(duration),
         labels: spec.labels.into_iter().collect(),
+        initial_adapter: spec.initial_adapter.map(reference),
     }
 }
 
@@ -299,6 +300,18 @@ fn hyperparameters(chosen: Hyperparameters) -> wire::Hyperparameters {
         weight_decay: chosen.weight_decay,
         clip_norm: chosen.clip_norm,
         precision: chosen.precision,
+        gradient_accumulation: chosen.gradient_accumulation,
+        schedule: chosen.schedule,
+        patience: chosen.patience,
+        order: order(chosen.order).into(),
+    }
+}
+
+fn order(order: Option<ExampleOrder>) -> wire::ExampleOrder {
+    match order {
+        None => wire::ExampleOrder::Unspecified,
+        Some(ExampleOrder::Seeded) => wire::ExampleOrder::Seeded,
+        Some(ExampleOrder::AsIs) => wire::ExampleOrder::AsIs,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Hyperparameters, Method, Reference, Spec};
+use super::{Hyperparameters, Method, Reference, SCHEDULES, Spec};
 
 /// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,7 @@ const MAX_RETENTION_SETS: usize = 16;
 const MAX_LABELS: usize = 64;
 const MAX_WIDTH: i32 = 4_096;
 const MAX_SEQUENCES: i32 = 1 << 20;
+const MAX_ACCUMULATION: i32 = 1 << 16;
 
 /// The id of a run: 1 to 128 bytes of letters, digits, '-', '_', '.', not beginning with '.'.
 ///
@@ -86,6 +87,12 @@ pub fn check_spec(spec: &Spec) -> Vec<Violation> {
         found.push("spec.max_duration", "must be longer than 0 s");
     }
     found.labels(spec);
+    if let Some(adapter) = &spec.initial_adapter {
+        found.reference("spec.initial_adapter", adapter);
+        if spec.method == Method::Full {
+            found.push("spec.initial_adapter", "needs the method lora or prompt");
+        }
+    }
     found.0
 }
 
@@ -196,6 +203,15 @@ impl Found {
             );
         }
         self.positive(&path("clip_norm"), chosen.clip_norm);
+        self.range(
+            &path("gradient_accumulation"),
+            chosen.gradient_accumulation,
+            MAX_ACCUMULATION,
+        );
+        self.range(&path("patience"), chosen.patience, 10_000);
+        if !chosen.schedule.is_empty() && !SCHEDULES.contains(&chosen.schedule.as_str()) {
+            self.push(path("schedule"), "must be \"constant\", \"linear\" or \"cosine\"");
+        }
     }
 
     fn retention(&mut self, spec: &Spec) {
@@ -276,6 +292,9 @@ mod tests {
                 steps: Some(1),
                 learning_rate: Some(-1.0),
                 warmup_ratio: Some(f64::INFINITY),
+                gradient_accumulation: Some(65_537),
+                patience: Some(0),
+                schedule: "zigzag".to_owned(),
                 ..Hyperparameters::default()
             },
             seed: 0,
@@ -284,6 +303,7 @@ mod tests {
             device: String::new(),
             max_duration: Some(std::time::Duration::ZERO),
             labels: std::iter::once(("k".to_owned(), "v".repeat(257))).collect(),
+            initial_adapter: Some(Reference::default()),
         };
         let fields: Vec<String> = check_spec(&spec).into_iter().map(|v| v.field).collect();
         let expected = [
@@ -301,6 +321,9 @@ mod tests {
             "spec.hyperparameters.steps",
             "spec.hyperparameters.learning_rate",
             "spec.hyperparameters.warmup_ratio",
+            "spec.hyperparameters.gradient_accumulation",
+            "spec.hyperparameters.patience",
+            "spec.hyperparameters.schedule",
             "spec.retention_sets[0].name",
             "spec.retention_sets[0].data.uri",
             "spec.retention_sets[1].name",
@@ -308,6 +331,7 @@ mod tests {
             "spec.retention_sets[1].data.uri",
             "spec.max_duration",
             "spec.labels[\"k\"]",
+            "spec.initial_adapter.uri",
         ];
         assert_eq!(fields, expected);
     }

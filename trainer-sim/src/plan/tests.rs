@@ -70,6 +70,7 @@ fn spec(data_sizes: Vec<i64>, hyperparameters: Hyperparameters) -> Spec {
         device: String::new(),
         max_duration: None,
         labels: BTreeMap::new(),
+        initial_adapter: None,
     }
 }
 

@@ -55,6 +55,7 @@ fn spec_strategy() -> impl Strategy<Value = Spec> {
                 device: if pinned { "sim:0".to_owned() } else { String::new() },
                 max_duration: limit.map(Duration::from_secs),
                 labels: fault.into_iter().chain([pace]).collect(),
+                initial_adapter: None,
             }
         })
 }

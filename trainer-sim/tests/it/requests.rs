@@ -255,6 +255,10 @@ async fn a_spec_at_all_limits_is_accepted_and_comes_back_as_it_was() {
             weight_decay: Some(f64::MAX),
             clip_norm: Some(f64::MIN_POSITIVE),
             precision: "fp32".to_owned(),
+            gradient_accumulation: Some(1 << 16),
+            schedule: "cosine".to_owned(),
+            patience: Some(10_000),
+            order: wire::ExampleOrder::AsIs.into(),
         }),
         seed: u64::MAX,
         subset_seed: u64::MAX,
@@ -264,6 +268,7 @@ async fn a_spec_at_all_limits_is_accepted_and_comes_back_as_it_was() {
         device: "sim:1".to_owned(),
         max_duration: limit(315_576_000_000, 0),
         labels: (0..64).map(|i| (format!("{i:02}{}", wide(254)), wide(256))).collect(),
+        initial_adapter: reference(&wide(2_048)),
     };
     let run = world.create(&"r".repeat(128), spec.clone()).await.unwrap();
     assert_eq!(run.spec, Some(spec.clone()));
@@ -356,10 +361,12 @@ fn any_method() -> BoxedStrategy<Option<wire::TuningMethod>> {
 }
 
 fn any_hyperparameters() -> BoxedStrategy<Option<wire::Hyperparameters>> {
-    let counts = prop::array::uniform4(prop::option::of(whole()));
+    let counts = prop::array::uniform6(prop::option::of(whole()));
     let reals = prop::array::uniform4(prop::option::of(numbers()));
-    prop::option::of(
-        (counts, reals, text()).prop_map(|(counts, reals, precision)| wire::Hyperparameters {
+    let schedule = prop_oneof![Just(String::new()), Just("linear".to_owned()), text()];
+    let order = prop_oneof![4 => 0..3_i32, 1 => any::<i32>()];
+    prop::option::of((counts, reals, text(), schedule, order).prop_map(
+        |(counts, reals, precision, schedule, order)| wire::Hyperparameters {
             epochs: counts[0],
             steps: counts[1],
             batch_size: counts[2],
@@ -369,15 +376,19 @@ fn any_hyperparameters() -> BoxedStrategy<Option<wire::Hyperparameters>> {
             weight_decay: reals[2],
             clip_norm: reals[3],
             precision,
-        }),
-    )
+            gradient_accumulation: counts[4],
+            schedule,
+            patience: counts[5],
+            order,
+        },
+    ))
     .boxed()
 }
 
 prop_compose! {
     fn any_composed_spec()(
         texts in (text(), text()),
-        references in (any_reference(), any_reference(), any_reference()),
+        references in (any_reference(), any_reference(), any_reference(), any_reference()),
         data_sizes in prop::collection::vec(prop_oneof![any::<i64>(), -1_i64..50], 0..5),
         method in any_method(),
         hyperparameters in any_hyperparameters(),
@@ -400,6 +411,7 @@ prop_compose! {
             device: texts.1,
             max_duration: max_duration.map(|(seconds, nanos)| prost_types::Duration { seconds, nanos }),
             labels,
+            initial_adapter: references.3,
         }
     }
 }
