@@ -211,19 +211,13 @@ fn file_answer(
         _ => {}
     }
     let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
-    let mut head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n");
-    if let Some(length) = length {
-        head.push_str(&format!("content-length: {length}\r\n"));
-    }
+    let mut head = vec![format!("HTTP/1.1 {status}"), "connection: close".to_owned()];
+    head.extend(length.map(|length| format!("content-length: {length}")));
     if from > 0 {
-        head.push_str(&format!(
-            "content-range: bytes {from}-{}/{}\r\n",
-            file.len() - 1,
-            file.len()
-        ));
+        head.push(format!("content-range: bytes {from}-{}/{}", file.len() - 1, file.len()));
     }
-    connection.write_all(head.as_bytes())?;
-    connection.write_all(b"\r\n")?;
+    connection.write_all(head.join("\r\n").as_bytes())?;
+    connection.write_all(b"\r\n\r\n")?;
     connection.write_all(&body)
 }
 
