@@ -56,7 +56,6 @@ fn logits_and_losses_are_those_of_transformers() {
 /// Targets and weights of all positions of a padded batch: the mean over all predicted tokens.
 fn predicted(texts: &[Vec<i64>], length: usize) -> (HostTensor, HostTensor) {
     let count: usize = texts.iter().map(|text| text.len() - 1).sum();
-    #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
     let weight = 1.0 / count as f32;
     let (mut targets, mut weights) = (Vec::new(), Vec::new());
     for text in texts {
