@@ -34,6 +34,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Up(args) => return command::up::run(args),
         Command::Trainers(what) => return command::trainers::main(what, &cli.global),
         Command::Train(args) => return command::train::main(args, &cli.global),
+        Command::Evaluate(args) => return command::evaluate::main(args, &cli.global),
+        Command::Zoo(what) => return command::zoo::main(what),
         _ => {}
     }
     match answer(cli) {
@@ -76,6 +78,8 @@ fn answer(cli: &Cli) -> Result<Outcome, CliError> {
             Command::Up(_)
             | Command::Trainers(_)
             | Command::Train(_)
+            | Command::Evaluate(_)
+            | Command::Zoo(_)
             | Command::Version
             | Command::Completions { .. } => Ok(Outcome::Complete),
         }

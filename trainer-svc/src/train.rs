@@ -122,6 +122,10 @@ pub enum Report {
         total_steps: u64,
         /// Tokens to which sequences are cut.
         sequence_length: usize,
+        /// Weights of the forward pass, those of adapters and prompts included.
+        parameters: u64,
+        /// Of these, trained.
+        trained: u64,
     },
     /// A step was done.
     Step {

@@ -1,93 +1,66 @@
 //! Runs of the contract done with ONNX Runtime: the [`Executor`] of this trainer.
 
 mod convert;
-mod defaults;
 mod estimate;
 mod failure;
 mod report;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use svc_kit::BoxError;
 use trainer_kit::capability::{self, Estimate};
 use trainer_kit::spec::{Reference as Named, Spec};
 use trainer_kit::state::Failure;
 
-use crate::hub::{self, Reference};
-use crate::runs::{Desk, Done, Executor, Job, RunFailure, StopReason};
+use crate::config::{DeviceConfig, TrainerConfig};
+use crate::hub::{self, Hub, HubConfig, Reference};
+use crate::runs::{Desk, Done, Executor, Job, Roots, RunFailure, StopReason, with_defaults};
 use crate::session::{Device, DeviceOptions, Precision, Runtime, StopToken};
 use crate::train::{self, Ending};
-
-/// A device that runs may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offered {
-    /// ONNX Runtime's name for it: `cpu`, `cuda:0`, `openvino`, `webgpu`, `auto`.
-    pub name: String,
-    /// Runs at the same time, ≥ 1.
-    pub slots: u32,
-    /// Threads of one run; absent: all cores, shared among the slots.
-    pub threads: Option<usize>,
-}
-
-/// What a worker needs to know.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Devices, the default first. At least one.
-    pub devices: Vec<Offered>,
-    /// Folders in which models and data may lie; empty: anywhere.
-    pub roots: Vec<PathBuf>,
-    /// Time between saved states.
-    pub checkpoint_interval: Duration,
-    /// Time between two reports of progress at least; zero: every step.
-    pub progress_interval: Duration,
-    /// Where models and data of the hub come from; absent: there is no hub.
-    pub hub: Option<hub::HubConfig>,
-}
 
 /// Does runs with ONNX Runtime.
 #[derive(Debug)]
 pub struct Worker {
     runtime: Runtime,
-    settings: Settings,
-    hub: Option<hub::Hub>,
+    config: TrainerConfig,
+    roots: Roots,
+    hub: Hub,
     /// Opened devices: name, slot, precision.
     opened: Mutex<BTreeMap<(String, u32, String), Device>>,
     pace: estimate::Pace,
 }
 
 impl Worker {
-    /// A worker on these devices; each is opened once to see that it is there.
+    /// A worker on the configured devices; each is opened once to see that it is there.
     ///
     /// # Errors
-    /// A device cannot be used, or the hub's settings cannot.
-    pub fn new(runtime: Runtime, settings: Settings) -> Result<Self, RunFailure> {
-        let hub = match &settings.hub {
-            Some(config) => Some(hub::Hub::new(config.clone()).map_err(|error| failure::of_hub(&error))?),
-            None => None,
-        };
+    /// ONNX Runtime, a device or the hub's settings cannot be used.
+    pub fn new(config: &TrainerConfig) -> Result<Self, BoxError> {
+        let runtime = Runtime::load(&Runtime::locate(config.runtime_library.as_deref())?)?;
+        for (name, library) in [("openvino", &config.plugins.openvino), ("webgpu", &config.plugins.webgpu)] {
+            if let Some(library) = library {
+                runtime.register_plugin(name, library)?;
+            }
+        }
+        let hub = Hub::new(HubConfig {
+            endpoint: config.hub.endpoint.clone(),
+            token: config.hub.token_file.as_deref().map(token).transpose()?,
+            ..HubConfig::new(&config.hub.cache_dir)
+        })?;
         let worker = Self {
             runtime,
             hub,
+            roots: config.settings().roots,
             opened: Mutex::default(),
             pace: estimate::Pace::default(),
-            settings,
+            config: config.clone(),
         };
-        for device in &worker.settings.devices {
-            worker.open(&device.name, 0, "")?;
+        for (name, device) in config.devices_in_use() {
+            worker.open(name, 0, &device.precision)?;
         }
         Ok(worker)
-    }
-
-    /// Names of the precisions that runs can ask for.
-    #[must_use]
-    pub fn precisions(&self) -> Vec<String> {
-        let mut names = vec!["fp32".to_owned()];
-        if self.settings.devices.iter().any(|device| device.name == "openvino") {
-            names.push("bf16".to_owned());
-        }
-        names
     }
 
     fn open(&self, name: &str, slot: u32, precision: &str) -> Result<Device, RunFailure> {
@@ -96,12 +69,13 @@ impl Worker {
         if let Some(device) = opened.get(&key) {
             return Ok(device.clone());
         }
-        let offered = self.settings.devices.iter().find(|device| device.name == name);
-        let offered = offered.ok_or_else(|| RunFailure::new(Failure::Internal, format!("there is no device {name:?}")))?;
+        let config = self.config.devices.get(name);
+        let config = config.ok_or_else(|| RunFailure::new(Failure::Internal, format!("there is no device {name:?}")))?;
         let options = DeviceOptions {
-            threads: offered.threads.or_else(|| shared_threads(offered.slots)),
+            threads: threads(config),
             precision: match precision {
                 "bf16" => Precision::Bf16,
+                "fp16" => Precision::F16,
                 _ => Precision::F32,
             },
             ..DeviceOptions::default()
@@ -112,82 +86,99 @@ impl Worker {
         Ok(device)
     }
 
-    /// Where a reference lies on this machine; the hub's are fetched.
-    fn resolve(&self, named: &Named, desk: &dyn Desk, unreadable: Failure) -> Result<PathBuf, RunFailure> {
-        let refused = |message: String| RunFailure::new(unreadable, message);
-        match Reference::parse(&named.uri).map_err(|error| refused(error.to_string()))? {
-            Reference::Local(path) => self.inside_roots(&path).map_err(refused),
-            Reference::Hub(reference) => {
-                let hub = self.hub.as_ref();
-                let hub = hub.ok_or_else(|| refused(format!("{}: this trainer has no hub", named.uri)))?;
-                let fetched = hub.fetch(&reference, &mut |_| {
-                    desk.alive();
-                    desk.stop().reason().is_none()
-                });
-                Ok(fetched.map_err(|error| failure::of_hub(&error).or(unreadable))?.path)
-            }
+    /// Where a model or an adapter lies on this machine; the hub's are fetched.
+    fn model(&self, named: &Named, desk: &dyn Desk) -> Result<PathBuf, RunFailure> {
+        let fetched = self.hub.model(&named.uri, &mut |_| goes_on(desk));
+        let path = fetched.map_err(|error| RunFailure::new(Failure::ModelUnreadable, error.to_string()))?.path;
+        if is_local(named) && !self.roots.allows_model(&path) {
+            return Err(RunFailure::new(Failure::ModelUnreadable, outside(&path)));
         }
+        Ok(path)
     }
 
-    /// A path, if it leads into one of the roots, also through links.
-    fn inside_roots(&self, path: &Path) -> Result<PathBuf, String> {
-        let unreadable = |error: std::io::Error| format!("{}: {error}", path.display());
-        let real = std::fs::canonicalize(path).map_err(unreadable)?;
-        let roots = &self.settings.roots;
-        let is_inside = |root: &PathBuf| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root));
-        if roots.is_empty() || roots.iter().any(is_inside) {
-            return Ok(path.to_owned());
+    /// Where data lie on this machine.
+    fn data(&self, named: &Named, desk: &dyn Desk) -> Result<PathBuf, RunFailure> {
+        let fetched = self.hub.data(&named.uri, &mut |_| goes_on(desk));
+        let path = fetched.map_err(|error| RunFailure::new(Failure::DataUnreadable, error.to_string()))?.path;
+        if is_local(named) && !self.roots.allows_data(&path) {
+            return Err(RunFailure::new(Failure::DataUnreadable, outside(&path)));
         }
-        Err(format!("{} lies in none of the folders that this trainer reads", path.display()))
-    }
-
-    fn digest(&self, path: &Path, expected: &str) -> Result<String, RunFailure> {
-        let unreadable = |message: String| RunFailure::new(Failure::ModelUnreadable, message);
-        let found = hub::digest_model(path).map_err(|error| unreadable(error.to_string()))?;
-        if expected.is_empty() || expected == found {
-            return Ok(found);
-        }
-        Err(unreadable(format!("the model has the digest {found}, expected was {expected}")))
+        Ok(path)
     }
 }
 
-/// Threads of one run where nothing is said: the cores, divided among the slots.
-fn shared_threads(slots: u32) -> Option<usize> {
+fn digest(path: &Path, expected: &str) -> Result<String, RunFailure> {
+    let unreadable = |message: String| RunFailure::new(Failure::ModelUnreadable, message);
+    let found = hub::digest_model(path).map_err(|error| unreadable(error.to_string()))?;
+    if expected.is_empty() || expected == found {
+        return Ok(found);
+    }
+    Err(unreadable(format!("the model has the digest {found}, expected was {expected}")))
+}
+
+fn is_local(named: &Named) -> bool {
+    matches!(Reference::parse(&named.uri), Ok(Reference::Path(_)))
+}
+
+fn outside(path: &Path) -> String {
+    format!("{} lies outside of the folders that this trainer reads from", path.display())
+}
+
+/// A fetch shows that the run is alive, and ends when it is to stop.
+fn goes_on(desk: &dyn Desk) -> bool {
+    desk.alive();
+    desk.stop().reason().is_none()
+}
+
+/// The token in a file.
+fn token(path: &Path) -> Result<String, BoxError> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Threads of one run: as configured, or the cores divided among the slots.
+fn threads(config: &DeviceConfig) -> Option<usize> {
+    if config.threads > 0 {
+        return Some(config.threads);
+    }
     let cores = std::thread::available_parallelism().ok()?.get();
-    Some((cores / usize::try_from(slots).ok()?.max(1)).max(1))
+    let slots = usize::try_from(config.slots).ok()?;
+    Some((cores / slots.max(1)).max(1))
 }
 
 impl Executor for Worker {
     fn devices(&self) -> Vec<capability::Device> {
         let known = self.runtime.devices();
-        let describe = |offered: &Offered| {
-            let info = known.iter().find(|info| info.name == offered.name);
+        let describe = |(name, config): (&str, &DeviceConfig)| {
+            let info = known.iter().find(|info| info.name == name);
             capability::Device {
-                name: offered.name.clone(),
+                name: name.to_owned(),
                 description: info.map_or_else(String::new, |info| format!("{} ({})", info.description, info.provider)),
                 memory_bytes: info
                     .and_then(|info| info.memory_bytes)
                     .and_then(|bytes| i64::try_from(bytes).ok()),
-                slots: offered.slots,
+                slots: config.slots,
             }
         };
-        self.settings.devices.iter().map(describe).collect()
+        self.config.devices_in_use().map(describe).collect()
     }
 
     fn with_defaults(&self, spec: &Spec) -> Spec {
-        defaults::fill(spec)
+        let precisions = self.config.precisions();
+        with_defaults(spec, precisions.first().map_or("fp32", String::as_str))
     }
 
     fn estimate(&self, spec: &Spec) -> Result<Estimate, RunFailure> {
         let local = |named: &Named| match Reference::parse(&named.uri) {
-            Ok(Reference::Local(path)) => self.inside_roots(&path).ok(),
+            Ok(Reference::Path(path)) => Some(path),
             _ => None,
         };
-        let device = self.settings.devices.iter().find(|device| device.name == spec.device);
-        let device = device.or(self.settings.devices.first());
-        let memory = self.devices().into_iter().find(|known| Some(&known.name) == device.map(|device| &device.name));
-        let memory = memory.and_then(|device| device.memory_bytes);
-        estimate::of(spec, local(&spec.model).as_deref(), local(&spec.data).as_deref(), memory, &self.pace)
+        let model = local(&spec.model).filter(|path| self.roots.allows_model(path));
+        let data = local(&spec.data).filter(|path| self.roots.allows_data(path));
+        let devices = self.devices();
+        let device = devices.iter().find(|device| device.name == spec.device).or(devices.first());
+        let memory = device.and_then(|device| device.memory_bytes);
+        estimate::of(spec, model.as_deref(), data.as_deref(), memory, &self.pace)
     }
 
     fn execute(&self, job: &Job, desk: &dyn Desk) -> Result<Done, RunFailure> {
@@ -208,13 +199,21 @@ impl Executor for Worker {
     }
 }
 
+/// The worker of a configuration, as the process takes it.
+///
+/// # Errors
+/// As for [`Worker::new`].
+pub fn open(config: &TrainerConfig) -> Result<Arc<dyn Executor>, BoxError> {
+    Ok(Arc::new(Worker::new(config)?))
+}
+
 impl Worker {
     fn run(&self, job: &Job, desk: &dyn Desk, stop: &StopToken) -> Result<Done, RunFailure> {
         let spec = &job.spec;
-        let model = self.resolve(&spec.model, desk, Failure::ModelUnreadable)?;
-        let data = |named: &Named| self.resolve(named, desk, Failure::DataUnreadable);
+        let data = |named: &Named| self.data(named, desk);
+        let model = self.model(&spec.model, desk)?;
         let places = convert::Places {
-            model_digest: self.digest(&model, &spec.model.digest)?,
+            model_digest: digest(&model, &spec.model.digest)?,
             model,
             data: data(&spec.data)?,
             held_out: spec.held_out.as_ref().map(data).transpose()?,
@@ -224,16 +223,16 @@ impl Worker {
                 .map(|set| Ok((set.name.clone(), data(&set.data)?)))
                 .collect::<Result<_, RunFailure>>()?,
             initial_adapter: match &spec.initial_adapter {
-                Some(adapter) => Some(self.resolve(adapter, desk, Failure::ModelUnreadable)?),
+                Some(adapter) => Some(self.model(adapter, desk)?),
                 None => None,
             },
         };
         desk.alive();
         let device = self.open(&job.device, job.slot, &spec.hyperparameters.precision)?;
-        let work = convert::job(job, places, self.settings.checkpoint_interval)?;
-        let mut reporter = report::Reporter::new(job, desk, &work.model_digest, self.settings.progress_interval);
+        let work = convert::job(job, places, self.config.checkpoint_interval.get())?;
+        let mut reporter = report::Reporter::new(desk, &work.model_digest, self.config.progress_interval.get());
         let ending = train::run(&work, &device, &mut reporter, stop);
-        self.pace.learn(&job.device, reporter.pace());
+        self.pace.learn(&job.device, &reporter.pace());
         match ending {
             Ok(Ending::Done) => Ok(Done::Finished),
             Ok(Ending::Paused) => Ok(Done::Stopped),

@@ -222,6 +222,36 @@ pub struct EvaluateArgs {
     pub format: PlainFormat,
 }
 
+/// `finepick zoo`.
+#[derive(Debug, Subcommand)]
+pub enum ZooCommand {
+    /// Make the zoo's checkpoints: pretrain each from random weights by the recipe.
+    Build(ZooBuildArgs),
+}
+
+/// `finepick zoo build`.
+#[derive(Debug, Args)]
+pub struct ZooBuildArgs {
+    /// What to make.
+    #[arg(long, value_name = "FILE", default_value = "zoo/recipe.toml")]
+    pub recipe: std::path::PathBuf,
+    /// Folder with the texts, KIND.jsonl each (`python3 tools/fetch_texts.py` fetches them).
+    #[arg(long, value_name = "DIR", default_value = ".deps/texts/pretrain")]
+    pub texts: std::path::PathBuf,
+    /// Where the checkpoints' folders go.
+    #[arg(long, value_name = "DIR", default_value = "zoo")]
+    pub output: std::path::PathBuf,
+    /// Only this checkpoint; may be repeated. Absent: all.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Device by name.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: String,
+    /// Threads; absent: all cores.
+    #[arg(long, value_name = "THREADS")]
+    pub threads: Option<usize>,
+}
+
 /// `finepick up`.
 #[derive(Debug, Args)]
 pub struct UpArgs {

@@ -10,6 +10,7 @@ pub fn run(args: &UpArgs) -> ExitCode {
     let mut flags = args.flags.clone();
     match args.trainer {
         Some(HostedTrainer::Simulated) => flags.set.push("trainer.hosted=simulated".to_owned()),
+        Some(HostedTrainer::Onnx) => flags.set.push("trainer.hosted=onnx".to_owned()),
         None => {}
     }
     svc_kit::run("finepick", &flags, crate::suite::assemble)

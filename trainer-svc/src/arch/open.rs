@@ -77,25 +77,11 @@ pub fn open(dir: &Path) -> Result<Model, OpenError> {
     })
 }
 
-/// Parameters of the model that a `config.json` describes.
+/// The architecture of a `config.json`.
 ///
 /// # Errors
-/// As for [`open`].
-pub fn parameters_of(config: &Map<String, Value>) -> Result<Vec<Parameter>, OpenError> {
-    let folder = || "the model".to_owned();
-    let decoder = decoder(config).map_err(|source| OpenError::Config {
-        folder: folder(),
-        source,
-    })?;
-    let outline = outline(decoder.as_ref()).map_err(|source| OpenError::Arch {
-        folder: folder(),
-        source,
-    })?;
-    Ok(outline.parameters)
-}
-
-/// The architecture of a `config.json`.
-pub(super) fn decoder(config: &Map<String, Value>) -> Result<Box<dyn Decoder>, ConfigError> {
+/// The architecture is unknown, or the configuration asks for something that is not built.
+pub fn decoder(config: &Map<String, Value>) -> Result<Box<dyn Decoder>, ConfigError> {
     let fields = Fields::new(config);
     let Some(model_type) = fields.text("model_type")? else {
         return Err(ConfigError::Missing {

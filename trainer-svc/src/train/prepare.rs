@@ -123,10 +123,15 @@ impl<'a> Prepared<'a> {
     }
 
     pub(super) fn announce(&self, observer: &mut dyn Observer) {
+        let size = |shape: &[usize]| shape.iter().product::<usize>() as u64;
+        let frozen: u64 = self.frozen.iter().map(|weight| size(&weight.shape)).sum();
+        let trained: u64 = self.trainable.iter().map(|weight| size(&weight.shape)).sum();
         observer.report(Report::Prepared {
             data_digest: self.data_digest.clone(),
             total_steps: self.total_steps(),
             sequence_length: self.held_out.sequence_length(),
+            parameters: frozen + trained,
+            trained,
         });
         for note in &self.notes {
             observer.report(note.clone());

@@ -27,6 +27,9 @@ const BASE_BYTES: u64 = 150 << 20;
 /// Work done in some time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Measured {
+    pub(super) parameters: u64,
+    /// Of these, trained.
+    pub(super) trained: u64,
     pub(super) tokens: u64,
     pub(super) seconds: f64,
 }
@@ -36,10 +39,10 @@ pub(super) struct Measured {
 pub(super) struct Pace(Mutex<BTreeMap<String, f64>>);
 
 impl Pace {
-    /// Takes note of a run's arithmetic.
-    pub(super) fn learn(&self, device: &str, flops: f64, measured: Measured) {
-        if measured.seconds > 1.0 && flops > 0.0 {
-            let pace = flops / measured.seconds;
+    /// Takes note of what a run reached.
+    pub(super) fn learn(&self, device: &str, measured: &Measured) {
+        if measured.seconds > 1.0 && measured.tokens > 0 {
+            let pace = flops(measured.parameters, measured.trained, measured.tokens) / measured.seconds;
             self.0
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

@@ -4,7 +4,6 @@ use trainer_kit::state::Failure;
 
 use crate::artifact::ArtifactError;
 use crate::dataset::DataError;
-use crate::hub::HubError;
 use crate::runs::RunFailure;
 use crate::session::SessionError;
 use crate::train::TrainError;
@@ -33,18 +32,4 @@ pub(super) fn of(error: &TrainError) -> RunFailure {
         _ => Failure::Internal,
     };
     RunFailure::new(failure, error.to_string())
-}
-
-/// A failure to fetch the model, or to set the hub up.
-pub(super) fn of_hub(error: &HubError) -> RunFailure {
-    RunFailure::new(Failure::ModelUnreadable, error.to_string())
-}
-
-impl RunFailure {
-    /// The same sentence under another failure.
-    #[must_use]
-    pub(super) fn or(mut self, failure: Failure) -> Self {
-        self.failure = failure;
-        self
-    }
 }

@@ -23,10 +23,12 @@ pub(super) struct Reporter<'a> {
     tokens_per_second: Option<f64>,
     stage_tokens: u64,
     busy: f64,
+    parameters: u64,
+    trained: u64,
 }
 
 impl<'a> Reporter<'a> {
-    pub(super) fn new(_: &runs::Job, desk: &'a dyn Desk, model_digest: &'a str, interval: Duration) -> Self {
+    pub(super) fn new(desk: &'a dyn Desk, model_digest: &'a str, interval: Duration) -> Self {
         Self {
             desk,
             model_digest,
@@ -37,12 +39,16 @@ impl<'a> Reporter<'a> {
             tokens_per_second: None,
             stage_tokens: 0,
             busy: 0.0,
+            parameters: 0,
+            trained: 0,
         }
     }
 
     /// Tokens trained on, and the seconds that took.
     pub(super) fn pace(&self) -> Speed {
         Speed {
+            parameters: self.parameters,
+            trained: self.trained,
             tokens: self.stage_tokens,
             seconds: self.busy,
         }
@@ -91,12 +97,17 @@ impl Observer for Reporter<'_> {
                 data_digest,
                 total_steps,
                 sequence_length,
-            } => runs::Report::Prepared(Prepared {
-                model_digest: self.model_digest.to_owned(),
-                data_digest,
-                total_steps: Some(whole(total_steps)),
-                sequence_length: i32::try_from(sequence_length).ok(),
-            }),
+                parameters,
+                trained,
+            } => {
+                (self.parameters, self.trained) = (parameters, trained);
+                runs::Report::Prepared(Prepared {
+                    model_digest: self.model_digest.to_owned(),
+                    data_digest,
+                    total_steps: Some(whole(total_steps)),
+                    sequence_length: i32::try_from(sequence_length).ok(),
+                })
+            }
             Report::Evaluated {
                 on,
                 data_size,

@@ -28,8 +28,11 @@ pub(super) fn write(folder: &Path, model: &ModelRecipe, seed: u64) -> Result<(),
     let text = std::fs::read_to_string(&path).map_err(|error| io(&path, &error))?;
     let config: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&text).map_err(|error| io(&path, &error.into()))?;
-    let parameters = arch::parameters_of(&config).map_err(|error| ZooError::Config(error.to_string()))?;
-    let tensors: Vec<(&Parameter, Vec<u8>)> = parameters
+    let failed = |message: String| ZooError::Config(message);
+    let decoder = arch::decoder(&config).map_err(|error| failed(error.to_string()))?;
+    let outline = arch::outline(decoder.as_ref()).map_err(|error| failed(error.to_string()))?;
+    let tensors: Vec<(&Parameter, Vec<u8>)> = outline
+        .parameters
         .iter()
         .map(|parameter| (parameter, half_bytes(&start(parameter, model.layers, seed))))
         .collect();
