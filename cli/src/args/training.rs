@@ -167,6 +167,9 @@ pub struct TrainArgs {
     /// Device by name, as `finepick trainers info` shows it. Absent: the trainer chooses.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub device: String,
+    /// Without --endpoint: threads of the run. Absent: all cores.
+    #[arg(long, value_name = "THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// The run fails when it has run for so long.
     #[arg(long, value_name = "SECONDS")]
     pub max_duration: Option<f64>,

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use trainer_svc::grpc::Host;
+
 use crate::args::{HostedTrainer, UpArgs};
 
 /// Serves until told to stop.
@@ -13,5 +15,10 @@ pub fn run(args: &UpArgs) -> ExitCode {
         Some(HostedTrainer::Onnx) => flags.set.push("trainer.hosted=onnx".to_owned()),
         None => {}
     }
-    svc_kit::run("finepick", &flags, crate::suite::assemble)
+    let host = Host::default();
+    let status = svc_kit::run("finepick", &flags, async |config, context| {
+        crate::suite::assemble(config, context, &host).await
+    });
+    host.finish();
+    status
 }

@@ -62,7 +62,7 @@ fn retention_sets(sets: &[String]) -> Result<Vec<pb::RetentionSet>, CliError> {
     sets.iter().map(set).collect()
 }
 
-fn reference(uri: &str) -> pb::Reference {
+pub(in crate::command) fn reference(uri: &str) -> pb::Reference {
     pb::Reference {
         uri: uri.to_owned(),
         digest: String::new(),
