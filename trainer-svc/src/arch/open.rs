@@ -36,7 +36,7 @@ pub enum OpenError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The configuration.
-    #[error("{folder}: {source}")]
+    #[error("{folder}/config.json: {source}")]
     Config {
         /// The folder.
         folder: String,
