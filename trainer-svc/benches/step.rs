@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p trainer-svc --bench step -- [--arch gpt2|llama] [--method full|lora] [--device cpu] [--bf16] [--threads 2] [--steps 20]
 //! [--layers 6] [--width 384] [--vocabulary 8192] [--batch 8] [--length 128] [--in-place] [--profile PREFIX]`
-//! prints one line of JSON. The defaults are the model that bench/trainer/pytorch_step.py runs.
+//! prints one line of JSON. The defaults are the model that `bench/trainer/pytorch_step.py` runs.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -311,7 +311,7 @@ fn main() {
             "device": device.info().name, "provider": device.info().provider,
             "trainable": weights(&step.trainable), "frozen": weights(&step.frozen), "nodes": step.graph.nodes().len(),
             "tokens_per_second": {"median": per_second(seconds[seconds.len() / 2]), "best": per_second(seconds[0])},
-            "seconds": {"build": built.as_secs_f64(), "load": (loaded - built).as_secs_f64(), "step": seconds[seconds.len() / 2]},
+            "seconds": {"build": built.as_secs_f64(), "load": loaded.saturating_sub(built).as_secs_f64(), "step": seconds[seconds.len() / 2]},
             "memory_mib": {"first": resident[1], "last": resident.last(), "peak": memory().1},
             "loss": {"first": losses[0], "last": losses.last()},
         })
