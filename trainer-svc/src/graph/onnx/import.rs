@@ -21,7 +21,7 @@ use prost::Message as _;
 
 pub use self::error::ImportError;
 pub use self::tensor::{External, Weight};
-use super::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 use crate::graph::{Graph, ValueId};
 use crate::tensor::{ElementType, HostTensor};
 
@@ -128,7 +128,7 @@ impl Model {
             .opset_import
             .iter()
             .find(|set| matches!(set.domain(), "" | "ai.onnx"))
-            .map(|set| set.version());
+            .map(OperatorSetIdProto::version);
         let opset = opset
             .filter(|version| OPSETS.contains(version))
             .ok_or(ImportError::Opset {
@@ -145,9 +145,9 @@ impl Model {
                 return Err(ImportError::Duplicate(name));
             }
             if tensor::is_weight(&proto) {
-                weights.insert(name, Weight::read(proto)?);
+                weights.insert(name, Weight::read(&proto)?);
             } else {
-                constants.insert(name, tensor::read(proto)?);
+                constants.insert(name, tensor::read(&proto)?);
             }
         }
         let mut inputs = Vec::new();

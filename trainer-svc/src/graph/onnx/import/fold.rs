@@ -129,7 +129,7 @@ fn source(site: &Site<'_>, budget: &mut Budget) -> Result<Option<HostTensor>, Re
             };
             let shape = super::node::extents(&list)?;
             let value = match site.tensor("value") {
-                Some(proto) => tensor::read(proto.clone()).map_err(Refusal::Failed)?,
+                Some(proto) => tensor::read(proto).map_err(Refusal::Failed)?,
                 None => HostTensor::vector(vec![0.0]),
             };
             let count = budget.spend(&shape)?;
@@ -145,7 +145,7 @@ fn source(site: &Site<'_>, budget: &mut Budget) -> Result<Option<HostTensor>, Re
 
 fn constant(site: &Site<'_>) -> Result<HostTensor, Refusal> {
     if let Some(proto) = site.tensor("value") {
-        return tensor::read(proto.clone()).map_err(Refusal::Failed);
+        return tensor::read(proto).map_err(Refusal::Failed);
     }
     if let Some(float) = site.float("value_float") {
         return Ok(HostTensor::scalar(float));
@@ -195,7 +195,7 @@ fn range(site: &Site<'_>, budget: &mut Budget) -> Result<HostTensor, Refusal> {
         return malformed("needs three numbers");
     };
     let count = ((limit - start) / delta).ceil().max(0.0);
-    if !(count <= ELEMENTS as f64) {
+    if count.is_nan() || count > ELEMENTS as f64 {
         return malformed(format!("goes from {start} to {limit} in steps of {delta}"));
     }
     #[expect(

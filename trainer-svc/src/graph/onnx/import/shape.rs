@@ -224,7 +224,7 @@ pub(super) fn softmax_axis(site: &Site<'_>, rank: usize) -> Result<usize, Refusa
     }
 }
 
-/// What GatherND takes: places in the data with its first axes taken as one, and how many axes those are.
+/// What `GatherND` takes: places in the data with its first axes taken as one, and how many axes those are.
 pub(super) struct Points {
     pub(super) places: Vec<i64>,
     /// Extents of the indices without their last axis.
@@ -232,7 +232,7 @@ pub(super) struct Points {
     pub(super) axes: usize,
 }
 
-/// The points of GatherND, whose indices are known.
+/// The points of `GatherND`, whose indices are known.
 pub(super) fn points(site: &Site<'_>, shape: &[usize]) -> Result<Points, Refusal> {
     if site.int("batch_dims").unwrap_or(0) != 0 {
         return unsupported("it has batches");

@@ -21,9 +21,9 @@ pub enum Weight {
 }
 
 impl Weight {
-    pub(super) fn read(proto: TensorProto) -> Result<Self, ImportError> {
+    pub(super) fn read(proto: &TensorProto) -> Result<Self, ImportError> {
         if proto.data_location() == EXTERNAL {
-            External::new(&proto).map(Self::External)
+            External::new(proto).map(Self::External)
         } else {
             read(proto).map(Self::Held)
         }
@@ -180,25 +180,25 @@ pub(super) fn count(proto: &TensorProto) -> Option<usize> {
 }
 
 /// A tensor held in the model file. Its elements are there: what it says of itself cannot make it larger than the file.
-pub(super) fn read(proto: TensorProto) -> Result<HostTensor, ImportError> {
+pub(super) fn read(proto: &TensorProto) -> Result<HostTensor, ImportError> {
     if proto.data_location() == EXTERNAL {
-        return Err(malformed(&proto, "is a constant, and must be in the model file".into()));
+        return Err(malformed(proto, "is a constant, and must be in the model file".into()));
     }
-    let shape = shape(&proto)?;
-    let wanted = byte_count(&proto)?;
+    let shape = shape(proto)?;
+    let wanted = byte_count(proto)?;
     let elements = match &proto.raw_data {
         Some(bytes) if bytes.len() == wanted => from_bytes(proto.data_type(), bytes),
         Some(bytes) => {
             let message = format!("has the shape {shape:?} and {} bytes, not {wanted}", bytes.len());
-            return Err(malformed(&proto, message));
+            return Err(malformed(proto, message));
         }
-        None => typed(&proto),
+        None => typed(proto),
     };
-    let elements = elements.ok_or_else(|| malformed(&proto, "has elements that are not of its type".into()))?;
+    let elements = elements.ok_or_else(|| malformed(proto, "has elements that are not of its type".into()))?;
     if elements.is_empty() && volume(&shape).is_none_or(|volume| volume > EMPTY_VOLUME) {
-        return Err(malformed(&proto, format!("has no elements and the extents {shape:?}")));
+        return Err(malformed(proto, format!("has no elements and the extents {shape:?}")));
     }
-    HostTensor::new(shape, elements).map_err(|error| malformed(&proto, error.to_string()))
+    HostTensor::new(shape, elements).map_err(|error| malformed(proto, error.to_string()))
 }
 
 fn shape(proto: &TensorProto) -> Result<Vec<usize>, ImportError> {

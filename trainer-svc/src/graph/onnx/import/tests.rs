@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::graph::onnx::proto::{
-    AttributeProto, DimensionProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    AttributeProto, DimensionProto, NodeProto, TensorShapeProto, TensorTypeProto, TypeProto,
 };
 use crate::session::testing::evaluate;
 use crate::tensor::Elements;
@@ -103,6 +103,9 @@ fn run(model: &ModelProto, x: &[f32], shape: &[usize]) -> HostTensor {
     evaluate(&imported.graph, &inputs, &[imported.outputs["y"]]).remove(0)
 }
 
+/// An operator, its inputs and attributes, and what it computes.
+type Case<'a> = (&'a str, &'a [&'a str], Vec<AttributeProto>, Box<dyn Fn(f64) -> f64>);
+
 #[test]
 fn operators_outside_the_core_are_rewritten() {
     let x = [-2.5, -0.5, 0.25, 3.0];
@@ -112,7 +115,6 @@ fn operators_outside_the_core_are_rewritten() {
         s: Some(text.into()),
         ..AttributeProto::default()
     };
-    type Case<'a> = (&'a str, &'a [&'a str], Vec<AttributeProto>, Box<dyn Fn(f64) -> f64>);
     let cases: Vec<Case<'_>> = vec![
         ("Neg", &["x"], vec![], Box::new(|x| -x)),
         ("Abs", &["x"], vec![], Box::new(f64::abs)),

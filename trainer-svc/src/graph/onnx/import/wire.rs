@@ -34,7 +34,7 @@ impl Kind {
             (Self::Model, 25) => Some(Self::Function),
             (Self::Graph, 1) | (Self::Function, 7) => Some(Self::Node),
             (Self::Graph, 5) | (Self::Attribute, 5 | 10) => Some(Self::Tensor),
-            (Self::Graph, 11 | 12 | 13) | (Self::Function, 12) => Some(Self::ValueInfo),
+            (Self::Graph, 11..=13) | (Self::Function, 12) => Some(Self::ValueInfo),
             (Self::Node, 5) | (Self::Function, 11) => Some(Self::Attribute),
             (Self::ValueInfo, 2) => Some(Self::Type),
             (Self::Type, 1) => Some(Self::TensorType),
@@ -46,7 +46,7 @@ impl Kind {
             | (Self::ValueInfo, 4)
             | (Self::Shape, 1) => Some(Self::Leaf),
             // Strings and byte strings, each of which becomes a structure, too.
-            (Self::Node, 1 | 2 | 9) | (Self::Attribute, 9) | (Self::Tensor, 6) | (Self::Function, 4 | 5 | 6) => {
+            (Self::Node, 1 | 2 | 9) | (Self::Attribute, 9) | (Self::Tensor, 6) | (Self::Function, 4..=6) => {
                 Some(Self::Leaf)
             }
             _ => None,

@@ -212,6 +212,12 @@ fn tile(site: &Site<'_>, input: &HostTensor, budget: &mut Budget) -> Result<Host
     pick(input, &to, &places(&between, &steps, 0, count))
 }
 
+/// The elements whose places are kept; zeros elsewhere.
+fn masked<T: Copy>(elements: &[T], zero: T, keeps: impl Fn(usize) -> bool) -> Vec<T> {
+    let item = |(place, &x): (usize, &T)| if keeps(place) { x } else { zero };
+    elements.iter().enumerate().map(item).collect()
+}
+
 /// The upper or lower triangle of matrices; zeros elsewhere.
 fn triangle(site: &Site<'_>, input: &HostTensor, budget: &mut Budget) -> Result<HostTensor, Refusal> {
     let &[.., rows, columns] = input.shape() else {
@@ -228,16 +234,12 @@ fn triangle(site: &Site<'_>, input: &HostTensor, budget: &mut Budget) -> Result<
         let above = i128::try_from(column).unwrap_or(0) - i128::try_from(row).unwrap_or(0) - i128::from(diagonal);
         if upper { above >= 0 } else { above <= 0 }
     };
-    fn each<T: Copy>(elements: &[T], zero: T, keeps: impl Fn(usize) -> bool) -> Vec<T> {
-        let item = |(place, &x): (usize, &T)| if keeps(place) { x } else { zero };
-        elements.iter().enumerate().map(item).collect()
-    }
     let kept = match input.elements() {
-        Elements::F32(elements) => Elements::F32(each(elements, 0.0, keeps)),
-        Elements::F64(elements) => Elements::F64(each(elements, 0.0, keeps)),
-        Elements::I64(elements) => Elements::I64(each(elements, 0, keeps)),
-        Elements::I32(elements) => Elements::I32(each(elements, 0, keeps)),
-        Elements::Bool(elements) => Elements::Bool(each(elements, false, keeps)),
+        Elements::F32(elements) => Elements::F32(masked(elements, 0.0, keeps)),
+        Elements::F64(elements) => Elements::F64(masked(elements, 0.0, keeps)),
+        Elements::I64(elements) => Elements::I64(masked(elements, 0, keeps)),
+        Elements::I32(elements) => Elements::I32(masked(elements, 0, keeps)),
+        Elements::Bool(elements) => Elements::Bool(masked(elements, false, keeps)),
     };
     tensor_of(input.shape(), kept)
 }
@@ -251,7 +253,7 @@ fn running_sum(site: &Site<'_>, input: &HostTensor, budget: &mut Budget) -> Resu
     }
     budget.spend(input.shape())?;
     let (_, extent, inner) = around(input.shape(), axis);
-    let is_first = |place: usize| (place / inner) % extent == 0;
+    let is_first = |place: usize| (place / inner).is_multiple_of(extent);
     let mut numbers = Numbers::of(input);
     match &mut numbers {
         Numbers::Float(items) => {
@@ -294,7 +296,9 @@ fn reduce(site: &Site<'_>, input: &HostTensor, budget: &mut Budget) -> Result<Ho
             let mut results = gathered(&items, &targets, count, |a, b| Some(of(a, b)))?;
             if op == "ReduceMean" {
                 let share = (total / count) as f64;
-                results.iter_mut().for_each(|x| *x /= share);
+                for x in &mut results {
+                    *x /= share;
+                }
             }
             Numbers::Float(results)
         }

@@ -71,13 +71,12 @@ impl Rewriter<'_> {
         let (x, scale) = (self.input(site, 0)?, self.input(site, 1)?);
         let shape = self.graph.shape(x).to_vec();
         let axis = along(site, -1, shape.len())?;
-        let bias = match self.optional(site, 2) {
-            Some(bias) => bias,
-            None => {
-                let zero = self.graph.scalar_like(x, 0.0);
-                let shape = shape[axis..].to_vec();
-                self.graph.one(Op::Expand { shape }, &[zero])?
-            }
+        let bias = if let Some(bias) = self.optional(site, 2) {
+            bias
+        } else {
+            let zero = self.graph.scalar_like(x, 0.0);
+            let shape = shape[axis..].to_vec();
+            self.graph.one(Op::Expand { shape }, &[zero])?
         };
         let epsilon = site.float("epsilon").unwrap_or(1e-5);
         Ok(self

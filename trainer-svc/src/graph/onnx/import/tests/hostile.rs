@@ -95,7 +95,7 @@ fn absurd_extents() {
 #[test]
 fn small_files_that_would_become_large() {
     // A million empty nodes in two bytes each, in a graph in a model.
-    let mut nodes = vec![0x0a, 0x00].repeat(1_000_001);
+    let mut nodes = [0x0a, 0x00].repeat(1_000_001);
     let mut bytes = vec![0x3a];
     prost::encoding::encode_varint(nodes.len() as u64, &mut bytes);
     bytes.append(&mut nodes);
