@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub use self::config::ConfigError;
 pub(crate) use self::config::Fields;
-pub use self::open::{Model, OpenError, Outline, open, outline};
+pub use self::open::{Model, OpenError, Outline, decoder, open, outline};
 use crate::graph::{Graph, GraphError, ValueId};
 use crate::tensor::ElementType;
 

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and not every test uses everything"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -49,6 +50,8 @@ pub(crate) struct Golden {
     /// Embeddings of virtual tokens.
     pub(crate) prompt: Starts,
     pub(crate) losses_behind_prompt: Vec<f64>,
+    /// Of the mean loss per predicted token: norm, and product with cos(0), cos(1), ….
+    pub(crate) gradients: BTreeMap<String, [f64; 2]>,
 }
 
 fn floats(value: &Value) -> Vec<f64> {
@@ -77,6 +80,7 @@ impl Golden {
             logits: matrix(&golden["logits"]),
             prompt: Starts::from([(PROMPT_EMBEDDINGS.to_owned(), prompt)]),
             losses_behind_prompt: floats(&golden["losses_behind_prompt"]),
+            gradients: serde_json::from_value(golden["gradients"].clone()).unwrap_or_default(),
         }
     }
 
@@ -89,7 +93,7 @@ impl Golden {
 }
 
 /// All texts, padded on the right: `[texts, longest]`.
-fn batch(texts: &[Vec<i64>]) -> HostTensor {
+pub(crate) fn batch(texts: &[Vec<i64>]) -> HostTensor {
     let length = texts.iter().map(Vec::len).max().unwrap();
     let pad = |text: &Vec<i64>| {
         let mut row = text.clone();
