@@ -29,5 +29,6 @@ pub use self::error::{BrokenRow, DataError, Unit};
 pub use self::example::{Example, Message};
 pub use self::order::{EpochOrder, order};
 pub use self::read::{DataFile, Examples, ReadOptions, Skipped};
+pub(crate) use self::source::digest_text;
 pub use self::split::{HeldOut, Split};
 pub use self::tokenized::{Tokenized, Unusable, UnusableReason};
