@@ -6,23 +6,24 @@ mod common;
 
 use std::fs;
 
-use common::{Golden, cpu, fixtures, gradients, largest_error, losses, names};
+use common::{Golden, copy_folder, cpu, fixtures, gradients, largest_error, losses, names};
+use proptest::prelude::*;
 use trainer_svc::arch::{self, Model};
 use trainer_svc::artifact::{SaveOptions, read_adapter, save_model};
 use trainer_svc::graph::Graph;
-use trainer_svc::graph::onnx::export;
+use trainer_svc::graph::onnx::{export, with_weights};
 use trainer_svc::method::{GraphShape, Lora, Method, Prompt, Starts};
 use trainer_svc::tensor::{ElementType, Elements, HostTensor};
 
 fn fixture(name: &str) -> (Model, Golden) {
-    let dir = fixtures().join("onnx").join(name);
+    let dir = fixtures().join("exported").join(name);
     (arch::open(&dir).unwrap(), Golden::read(&dir))
 }
 
 #[test]
 fn an_exported_model_loses_what_its_source_loses() {
     let device = cpu();
-    for name in names("onnx") {
+    for name in names("exported") {
         let (model, golden) = fixture(&name);
         let found = losses(&device, &model, &Method::Full, &Starts::new(), &golden.texts);
         let error = largest_error(&found, &golden.losses);
@@ -35,7 +36,7 @@ fn an_exported_model_loses_what_its_source_loses() {
 #[test]
 fn its_gradients_are_those_of_its_source() {
     let device = cpu();
-    for name in names("onnx") {
+    for name in names("exported") {
         let (model, golden) = fixture(&name);
         let source = Golden::read(&fixtures().join("models").join(golden.base.unwrap()));
         let found = gradients(&device, &model, &golden.texts);
@@ -126,7 +127,7 @@ fn all_its_layers_can_be_adapted_but_the_head() {
 #[test]
 fn a_tuned_model_is_written_as_it_came() {
     let device = cpu();
-    for name in names("onnx") {
+    for name in names("exported") {
         let (model, golden) = fixture(&name);
         let change = |tensor: &HostTensor| {
             let elements = tensor.as_f32().unwrap().iter().map(|x| x * 1.01 + 0.01).collect();
@@ -184,4 +185,29 @@ fn models_that_are_no_decoders_are_refused() {
     fs::write(dir.path().join("model.onnx"), b"\xff\xff\xff").unwrap();
     let message = arch::open(dir.path()).unwrap_err().to_string();
     assert!(message.contains("model.onnx cannot be used"), "{message}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn no_byte_of_a_model_panics(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in 0_usize..4) {
+        let dir = tempfile::tempdir().unwrap();
+        copy_folder(&fixtures().join("exported/gpt2-new"), dir.path());
+        let path = dir.path().join("model.onnx");
+        let mut bytes = fs::read(&path).unwrap();
+        let place = at.index(bytes.len());
+        bytes[place] = byte;
+        if cut == 0 {
+            bytes.truncate(place);
+        }
+        fs::write(&path, &bytes).unwrap();
+        if let Err(error) = arch::open(dir.path()) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+        let weights = Starts::from([("model.transformer.ln_f.bias".to_owned(), HostTensor::zeros([16]))]);
+        if let Ok(written) = with_weights(&bytes, dir.path(), &weights) {
+            prop_assert!(!written.is_empty());
+        }
+    }
 }
