@@ -243,7 +243,7 @@ fn locate_weights(folder: &Folder) -> Result<Weights, CheckpointError> {
     if let Some(weights) = index::read(folder)? {
         return Ok(weights);
     }
-    let others = folder.ending_in(&[
+    let mut others = folder.ending_in(&[
         ".bin",
         ".bin.index.json",
         ".pt",
@@ -253,6 +253,10 @@ fn locate_weights(folder: &Folder) -> Result<Weights, CheckpointError> {
         ".msgpack",
         ".gguf",
     ]);
+    // What a training run leaves beside its weights.
+    let besides = ["training_args", "optimizer", "scheduler", "rng_state"];
+    others.retain(|name| !besides.iter().any(|stem| name.starts_with(stem)));
+    others.sort_by_key(|name| !name.starts_with("pytorch_model"));
     let path = folder.path().to_owned();
     Err(match others.into_iter().next() {
         Some(found) => CheckpointError::OtherFormat { folder: path, found },
