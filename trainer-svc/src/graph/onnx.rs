@@ -1,14 +1,17 @@
 //! ONNX in and out. The format's messages are known here and nowhere else.
 //!
-//! [`export`] writes a graph; [`Model`] reads a file and builds its graph for given extents, and [`import`] does both in one go.
+//! [`export`] writes a graph; [`Model`] reads a file and builds its graph for given extents, and [`import`] does both in one go. [`with_weights`]
+//! writes a file again with other weights.
 
 mod copy;
 mod export;
 mod import;
+mod replace;
 
 pub(crate) use self::copy::{COPY_FROM, COPY_TO, copy};
 pub use self::export::export;
 pub use self::import::{Bindings, Built, Extent, External, ImportError, Imported, InputInfo, Model, Weight, import};
+pub use self::replace::with_weights;
 
 /// The messages of `onnx/onnx.proto`, as prost generates them.
 #[expect(clippy::pedantic, reason = "generated; onnx/onnx.proto has the comments")]

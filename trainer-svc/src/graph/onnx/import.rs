@@ -116,14 +116,19 @@ pub fn import(bytes: &[u8], bindings: &Bindings) -> Result<Imported, ImportError
     })
 }
 
+/// The message, of bytes that nobody has checked.
+pub(super) fn decode(bytes: &[u8]) -> Result<ModelProto, ImportError> {
+    wire::check(bytes)?;
+    ModelProto::decode(bytes).map_err(|error| ImportError::Decode(error.to_string()))
+}
+
 impl Model {
     /// Reads a model. Floats of more than one element among its initializers are weights; all other tensors are constants.
     ///
     /// # Errors
     /// The bytes are no such model, are of operators too old or new, or hold tensors whose sizes do not fit.
     pub fn decode(bytes: &[u8]) -> Result<Self, ImportError> {
-        wire::check(bytes)?;
-        let mut model = ModelProto::decode(bytes).map_err(|error| ImportError::Decode(error.to_string()))?;
+        let mut model = decode(bytes)?;
         let opset = model
             .opset_import
             .iter()

@@ -21,7 +21,7 @@ pub enum Weight {
 }
 
 impl Weight {
-    pub(super) fn read(proto: &TensorProto) -> Result<Self, ImportError> {
+    pub(in crate::graph::onnx) fn read(proto: &TensorProto) -> Result<Self, ImportError> {
         if proto.data_location() == EXTERNAL {
             External::new(proto).map(Self::External)
         } else {
