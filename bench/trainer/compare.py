@@ -55,7 +55,8 @@ def main():
         speeds = [got[index]["tokens_per_second"] for index in (0, 1)]
         print(pair, *(f"{speed['median']}/{speed['best']}" for speed in speeds), flush=True)
     ratio = lambda key: statistics.median(a["tokens_per_second"][key] / b["tokens_per_second"][key] for a, b in results)
-    print(f"ratio of medians {ratio('median'):.3f}, of the best steps {ratio('best'):.3f}")
+    used = statistics.median(b["seconds"]["processor"] / a["seconds"]["processor"] for a, b in results)
+    print(f"speed: ratio of medians {ratio('median'):.3f}, of the best steps {ratio('best'):.3f}; by processor time {used:.3f}")
     for name, index in (("first", 0), ("second", 1)):
         peak = max(result[index]["memory_mib"]["peak"] for result in results)
         best = max(result[index]["tokens_per_second"]["best"] for result in results)

@@ -251,6 +251,18 @@ fn memory() -> (usize, usize) {
     (read("VmRSS:"), read("VmHWM:"))
 }
 
+/// Seconds of processor time that all threads have had, where Linux tells; in steps of 10 ms. Other work on the machine matters little.
+fn processor() -> f64 {
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum();
+    ticks / 100.0
+}
+
 fn main() {
     let options = Options::parse();
     let runtime = Runtime::load(&Runtime::locate(None).unwrap()).unwrap();
@@ -287,7 +299,11 @@ fn main() {
 
     let steps = options.count("steps", 20);
     let (mut seconds, mut losses, mut resident) = (Vec::new(), Vec::new(), Vec::new());
+    let mut used = 0.0;
     for turn in 0..steps + 2 {
+        if turn == 2 {
+            used = processor();
+        }
         let begin = Instant::now();
         run(&mut program, &bound, turn);
         // The first ones allocate.
@@ -297,6 +313,7 @@ fn main() {
         losses.push(device.download(&bound.loss).unwrap().as_f32().unwrap()[0]);
         resident.push(memory().0);
     }
+    let used = (processor() - used) / steps as f64;
     if profile.is_some() {
         program.end_profile().unwrap();
     }
@@ -311,7 +328,7 @@ fn main() {
             "device": device.info().name, "provider": device.info().provider,
             "trainable": weights(&step.trainable), "frozen": weights(&step.frozen), "nodes": step.graph.nodes().len(),
             "tokens_per_second": {"median": per_second(seconds[seconds.len() / 2]), "best": per_second(seconds[0])},
-            "seconds": {"build": built.as_secs_f64(), "load": loaded.saturating_sub(built).as_secs_f64(), "step": seconds[seconds.len() / 2]},
+            "seconds": {"build": built.as_secs_f64(), "load": loaded.saturating_sub(built).as_secs_f64(), "step": seconds[seconds.len() / 2], "processor": used},
             "memory_mib": {"first": resident[1], "last": resident.last(), "peak": memory().1},
             "loss": {"first": losses[0], "last": losses.last()},
         })
