@@ -12,6 +12,7 @@
 //! | [`method`] | what is trainable: all weights, low-rank adapters, a prompt |
 //! | [`session`] | ONNX Runtime: devices, compiled graphs, buffers |
 //! | [`train`], [`artifact`] | the training loop; tuned weights as files |
+//! | [`runs`] | runs: queue, slots, pause, watchdog, what survives a crash |
 
 pub mod arch;
 pub mod artifact;
@@ -21,6 +22,7 @@ pub mod dataset;
 pub mod graph;
 pub mod method;
 pub mod optimizer;
+pub mod runs;
 pub mod session;
 pub mod tensor;
 pub mod tokenizer;
