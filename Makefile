@@ -8,8 +8,9 @@ STAMP := $(VENV)/.pins-$(shell cksum < tools/requirements.txt | cut -d' ' -f1)
 FINEPICK := target/release/finepick
 # What the trainer runs on: always the CPU library, and on request `make setup ORT="gpu openvino webgpu"` (any of them).
 ORT ?= cpu
+VULKAN := $(CURDIR)/.deps/vulkan
 
-.PHONY: demo test setup onnxruntime build check lint bench clean
+.PHONY: demo test test-devices setup onnxruntime build check lint bench clean
 
 build:
 	$(CARGO) build --release --locked --workspace --bins
@@ -36,6 +37,13 @@ $(STAMP): tools/requirements.txt
 
 test: setup
 	$(CARGO) test --locked --workspace
+
+# The path through a device's own memory, on a GPU in software.
+test-devices: setup
+	$(PYTHON) tools/fetch_onnxruntime.py webgpu
+	tools/fetch_swiftshader.sh
+	FINEPICK_TEST_DEVICES=1 ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER=1 VK_ICD_FILENAMES=$(VULKAN)/vk_swiftshader_icd.json \
+	  LD_LIBRARY_PATH=$(VULKAN) $(CARGO) test --locked --workspace --test devices
 
 lint: setup
 	$(CARGO) fmt --all --check

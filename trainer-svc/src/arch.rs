@@ -24,7 +24,8 @@ mod rotary;
 use thiserror::Error;
 
 pub use self::config::ConfigError;
-pub use self::open::{Model, OpenError, Outline, open, outline};
+pub(crate) use self::config::Fields;
+pub use self::open::{Model, OpenError, Outline, decoder, open, outline};
 use crate::graph::{Graph, GraphError, ValueId};
 use crate::tensor::ElementType;
 

@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod check;
 mod loss;
+#[cfg(test)]
+pub(crate) mod reference;
 mod rules;
 mod site;
 mod table;

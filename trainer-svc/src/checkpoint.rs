@@ -85,6 +85,11 @@ impl Checkpoint {
         self.folder.path()
     }
 
+    /// Its files.
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     /// The fields of `config.json`.
     #[must_use]
     pub fn config(&self) -> &Map<String, Value> {

@@ -9,6 +9,7 @@
 //! | [`autodiff`], [`optimizer`] | reverse mode, one rule per operator; clipping and `AdamW` as graphs |
 //! | [`checkpoint`], [`arch`] | Hugging Face folders; forward graphs of the architectures |
 //! | [`tokenizer`], [`dataset`] | text to tokens; files to examples, subsets, batches |
+//! | [`hub`] | references to models and data; fetching them; digests |
 //! | [`method`] | what is trainable: all weights, low-rank adapters, a prompt |
 //! | [`session`] | ONNX Runtime: devices, compiled graphs, buffers |
 //! | [`train`], [`artifact`] | the training loop; tuned weights as files |
@@ -20,6 +21,7 @@ pub mod autodiff;
 pub mod checkpoint;
 pub mod dataset;
 pub mod graph;
+pub mod hub;
 pub mod method;
 pub mod optimizer;
 pub mod runs;

@@ -117,7 +117,7 @@ pub enum SessionError {
 impl SessionError {
     /// An error of a device that ONNX Runtime reports.
     fn failed(device: &str, error: &ort::Error) -> Self {
-        let (device, message) = (device.to_owned(), error.message().trim().to_owned());
+        let (device, message) = (device.to_owned(), plain(error.message()));
         if tells_of_memory(&message) {
             Self::OutOfMemory { device, message }
         } else {
@@ -127,7 +127,7 @@ impl SessionError {
 
     /// An error while a graph is compiled.
     fn compile(device: &str, error: &ort::Error) -> Self {
-        let (device, message) = (device.to_owned(), error.message().trim().to_owned());
+        let (device, message) = (device.to_owned(), plain(error.message()));
         if tells_of_memory(&message) {
             Self::OutOfMemory { device, message }
         } else {
@@ -141,6 +141,15 @@ impl SessionError {
             message: message.into(),
         }
     }
+}
+
+/// The message without the place in ONNX Runtime's sources and its code, which begin many.
+fn plain(message: &str) -> String {
+    let message = message.trim();
+    let told = message.split_once("[ONNXRuntimeError] : ").map(|(_, rest)| rest);
+    // What is left begins with "1 : FAIL : ".
+    let told = told.and_then(|rest| rest.splitn(3, " : ").nth(2));
+    told.unwrap_or(message).to_owned()
 }
 
 /// ONNX Runtime has no code for it; providers say it in these words (its arena, the C++ library, CUDA, Direct3D and Vulkan).

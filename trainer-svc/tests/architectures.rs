@@ -5,163 +5,45 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+mod common;
 
-use serde_json::Value;
-use trainer_svc::arch::{self, Adapt, Forward, Model, Unadapted};
-use trainer_svc::graph::Graph;
-use trainer_svc::session::{Device, DeviceOptions, Runtime, StopToken};
+use std::collections::BTreeMap;
+
+use common::{Golden, batch, cpu, fixtures, largest_error, logits, loss, losses, names, relative};
+use trainer_svc::arch::{self, Model};
+use trainer_svc::autodiff;
+use trainer_svc::method::{GraphShape, INPUT_IDS, Method, Starts};
+use trainer_svc::session::{Device, StopToken};
 use trainer_svc::tensor::{ElementType, Elements, HostTensor};
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
-
-fn cpu() -> Device {
-    let runtime = Runtime::load(&Runtime::locate(None).unwrap()).unwrap();
-    let options = DeviceOptions {
-        threads: Some(2),
-        ..DeviceOptions::default()
-    };
-    runtime.open("cpu", &options).unwrap()
-}
-
-/// What transformers computes.
-struct Golden {
-    texts: Vec<Vec<i64>>,
-    losses: Vec<f64>,
-    logits: Vec<Vec<f32>>,
-    prompt: HostTensor,
-    losses_behind_prompt: Vec<f64>,
-}
-
-fn floats(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "goldens are f32")]
-fn matrix(value: &Value) -> Vec<Vec<f32>> {
-    let rows = value.as_array().unwrap().iter();
-    rows.map(|row| floats(row).into_iter().map(|x| x as f32).collect())
-        .collect()
-}
-
-impl Golden {
-    fn read(dir: &Path) -> Self {
-        let golden: Value = serde_json::from_slice(&std::fs::read(dir.join("golden.json")).unwrap()).unwrap();
-        let prompt = matrix(&golden["prompt"]);
-        let texts = golden["texts"].as_array().unwrap().iter();
-        Self {
-            texts: texts
-                .map(|text| text.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect())
-                .collect(),
-            losses: floats(&golden["losses"]),
-            logits: matrix(&golden["logits"]),
-            prompt: HostTensor::new([prompt.len(), prompt[0].len()], Elements::F32(prompt.concat())).unwrap(),
-            losses_behind_prompt: floats(&golden["losses_behind_prompt"]),
-        }
-    }
-
-    /// All texts, padded on the right: `[texts, longest]`.
-    fn batch(&self) -> HostTensor {
-        let length = self.texts.iter().map(Vec::len).max().unwrap();
-        let pad = |text: &Vec<i64>| {
-            let mut row = text.clone();
-            // Any token may stand there: it changes nothing.
-            row.resize(length, 7);
-            row
-        };
-        let rows: Vec<i64> = self.texts.iter().flat_map(pad).collect();
-        HostTensor::new([self.texts.len(), length], Elements::I64(rows)).unwrap()
-    }
-}
-
-/// Logits of every text, `[length, vocabulary]` each, without the padding.
-fn logits(device: &Device, model: &Model, golden: &Golden, prompt: Option<&HostTensor>) -> Vec<Vec<f32>> {
-    let ids = golden.batch();
-    let mut graph = Graph::new();
-    let ids_value = graph.input("ids", ElementType::I64, ids.shape()).unwrap();
-    let prompt_value = prompt.map(|prompt| graph.input("prompt", ElementType::F32, prompt.shape()).unwrap());
-    let mut unadapted = Unadapted;
-    let adapt: &mut dyn Adapt = &mut unadapted;
-    let mut forward = Forward::new(&mut graph, adapt);
-    let out = model.decoder.forward(&mut forward, ids_value, prompt_value).unwrap();
-    let parameters = forward.into_parameters();
-    graph.rename(out, "logits").unwrap();
-    graph.output(out);
-    assert_eq!(
-        graph.shape(out),
-        [ids.shape().iter().product(), model.decoder.vocabulary()]
-    );
-
-    let mut program = device.compile(&graph).unwrap();
-    let mut inputs = vec![("ids", device.upload(&ids).unwrap())];
-    if let Some(prompt) = prompt {
-        inputs.push(("prompt", device.upload(prompt).unwrap()));
-    }
-    for parameter in &parameters {
-        let weights = model.checkpoint.read(&parameter.name, &parameter.shape).unwrap();
-        inputs.push((&parameter.name, device.upload(&weights).unwrap()));
-    }
-    let inputs: Vec<_> = inputs.iter().map(|(name, buffer)| (*name, buffer)).collect();
-    let result = device.zeros(ElementType::F32, graph.shape(out)).unwrap();
-    program.run(&inputs, &[("logits", &result)], &StopToken::new()).unwrap();
-    let result = device.download(&result).unwrap();
-    let rows = result
-        .as_f32()
-        .unwrap()
-        .chunks_exact(ids.shape()[1] * model.decoder.vocabulary());
-    rows.zip(&golden.texts)
-        .map(|(row, text)| row[..text.len() * model.decoder.vocabulary()].to_vec())
-        .collect()
-}
-
-/// Mean negative log-likelihood of all tokens but the first.
-fn loss(text: &[i64], logits: &[f32]) -> f64 {
-    let vocabulary = logits.len() / text.len();
-    let rows = logits.chunks_exact(vocabulary).zip(&text[1..]);
-    let total: f64 = rows
-        .map(|(row, &target)| {
-            let exponentials: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
-            exponentials.ln() - f64::from(row[usize::try_from(target).unwrap()])
-        })
-        .sum();
-    total / (text.len() - 1) as f64
-}
-
-fn relative(found: &[f32], wanted: &[f32]) -> f64 {
-    assert_eq!(found.len(), wanted.len());
-    let square = |x: f32| f64::from(x).powi(2);
-    let error: f64 = found.iter().zip(wanted).map(|(a, b)| square(a - b)).sum();
-    let norm: f64 = wanted.iter().map(|&b| square(b)).sum();
-    (error / norm).sqrt()
-}
-
-/// Relative error of logits, of losses and of losses behind a prompt, the largest of any text.
+/// Relative errors of logits, of losses and of losses behind a prompt, the largest of any text.
 fn errors(device: &Device, name: &str) -> [f64; 3] {
     let dir = fixtures().join("models").join(name);
     let model = arch::open(&dir).unwrap();
     let golden = Golden::read(&dir);
-    let plain = logits(device, &model, &golden, None);
-    let behind = logits(device, &model, &golden, Some(&golden.prompt));
-    let mut worst = [0.0_f64; 3];
-    for (i, text) in golden.texts.iter().enumerate() {
-        let loss_error = (loss(text, &plain[i]) / golden.losses[i] - 1.0).abs();
-        let behind_error = (loss(text, &behind[i]) / golden.losses_behind_prompt[i] - 1.0).abs();
-        let found = [relative(&plain[i], &golden.logits[i]), loss_error, behind_error];
-        worst = std::array::from_fn(|i| worst[i].max(found[i]));
-    }
-    worst
+    let texts = &golden.texts;
+    let plain = logits(device, &model, &Method::Full, &Starts::new(), texts);
+    let differences = plain
+        .iter()
+        .zip(&golden.logits)
+        .map(|(found, wanted)| relative(found, wanted));
+    let found: Vec<f64> = texts
+        .iter()
+        .zip(&plain)
+        .map(|(text, logits)| loss(text, logits))
+        .collect();
+    let behind = losses(device, &model, &golden.prompt_method(), &golden.prompt, texts);
+    [
+        differences.fold(0.0, f64::max),
+        largest_error(&found, &golden.losses),
+        largest_error(&behind, &golden.losses_behind_prompt),
+    ]
 }
 
 #[test]
 fn logits_and_losses_are_those_of_transformers() {
     let device = cpu();
-    let mut names: Vec<String> = std::fs::read_dir(fixtures().join("models"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
+    let names = names("models");
     assert!(names.len() >= 16, "{names:?}");
     let failed: Vec<_> = names
         .into_iter()
@@ -169,4 +51,94 @@ fn logits_and_losses_are_those_of_transformers() {
         .filter(|(worst, _)| !worst.iter().all(|error| *error < 2e-6))
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Targets and weights of all positions of a padded batch: the mean over all predicted tokens.
+fn predicted(texts: &[Vec<i64>], length: usize) -> (HostTensor, HostTensor) {
+    let count: usize = texts.iter().map(|text| text.len() - 1).sum();
+    let weight = 1.0 / count as f32;
+    let (mut targets, mut weights) = (Vec::new(), Vec::new());
+    for text in texts {
+        for position in 0..length {
+            let next = text.get(position + 1);
+            targets.push(next.copied().unwrap_or(0));
+            weights.push(if next.is_some() { weight } else { 0.0 });
+        }
+    }
+    (HostTensor::indices(targets), HostTensor::vector(weights))
+}
+
+/// Gradients of the mean loss by all parameters.
+fn gradients(device: &Device, model: &Model, texts: &[Vec<i64>]) -> BTreeMap<String, HostTensor> {
+    let ids = batch(texts);
+    let &[rows, length] = ids.shape() else { unreachable!() };
+    let shape = GraphShape {
+        rows,
+        length,
+        training: true,
+    };
+    let mut tuned = Method::Full.build(model.decoder.as_ref(), shape).unwrap();
+    let graph = &mut tuned.graph;
+    let (targets, weights) = predicted(texts, length);
+    let targets_value = graph.input("targets", ElementType::I64, targets.shape()).unwrap();
+    let weights_value = graph.input("weights", ElementType::F32, weights.shape()).unwrap();
+    let loss = autodiff::cross_entropy(graph, tuned.logits, targets_value, weights_value).unwrap();
+    let wrt: Vec<_> = tuned.trainable.iter().map(|trainable| trainable.value).collect();
+    let found = autodiff::gradients(graph, &[(tuned.logits, loss.logits_cotangent)], &wrt).unwrap();
+
+    let mut inputs = vec![
+        (INPUT_IDS.to_owned(), device.upload(&ids).unwrap()),
+        ("targets".to_owned(), device.upload(&targets).unwrap()),
+        ("weights".to_owned(), device.upload(&weights).unwrap()),
+    ];
+    let mut outputs = Vec::new();
+    for (trainable, gradient) in tuned.trainable.iter().zip(found) {
+        let name = format!("gradient/{}", trainable.name);
+        let gradient = gradient.unwrap();
+        graph.rename(gradient, &name).unwrap();
+        graph.output(gradient);
+        outputs.push((name, device.zeros(ElementType::F32, &trainable.shape).unwrap()));
+        let tensor = model.checkpoint.read(&trainable.name, &trainable.shape).unwrap();
+        inputs.push((trainable.name.clone(), device.upload(&tensor).unwrap()));
+    }
+    let inputs: Vec<_> = inputs.iter().map(|(name, buffer)| (name.as_str(), buffer)).collect();
+    let bound: Vec<_> = outputs.iter().map(|(name, buffer)| (name.as_str(), buffer)).collect();
+    let mut program = device.compile(graph).unwrap();
+    program.run(&inputs, &bound, &StopToken::new()).unwrap();
+    let download = |(name, buffer): &(String, _)| {
+        let name = name.trim_start_matches("gradient/").to_owned();
+        (name, device.download(buffer).unwrap())
+    };
+    outputs.iter().map(download).collect()
+}
+
+#[test]
+fn gradients_of_all_weights_are_those_of_pytorch() {
+    let device = cpu();
+    let mut failed = Vec::new();
+    for name in names("models") {
+        let dir = fixtures().join("models").join(&name);
+        let golden = Golden::read(&dir);
+        let found = gradients(&device, &arch::open(&dir).unwrap(), &golden.texts);
+        assert!(found.keys().eq(golden.gradients.keys()), "{name}: {:?}", found.keys());
+        // A key's bias moves all scores of a query alike: its gradient is nothing but rounding.
+        let scale = golden
+            .gradients
+            .values()
+            .map(|[norm, _]| norm)
+            .fold(0.0, |a: f64, b| a.max(*b));
+        for (parameter, &[norm, waves]) in &golden.gradients {
+            let Elements::F32(gradient) = found[parameter].elements() else {
+                unreachable!()
+            };
+            let values = || gradient.iter().map(|&x| f64::from(x));
+            let found_norm = values().map(|x| x * x).sum::<f64>().sqrt();
+            let found_waves: f64 = values().enumerate().map(|(i, x)| x * (i as f64).cos()).sum();
+            let error = (found_norm - norm).abs().max((found_waves - waves).abs());
+            if error > 5e-6 * norm + 1e-7 * scale {
+                failed.push(format!("{name} {parameter}: {:.1e} of {norm:.1e}", error / norm));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
 }

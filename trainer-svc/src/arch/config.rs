@@ -1,4 +1,4 @@
-//! Fields of a `config.json`, read with bounds: the file is somebody else's.
+//! Fields of a `config.json` or `adapter_config.json`, read with bounds: the file is somebody else's.
 
 use std::ops::RangeInclusive;
 
@@ -24,13 +24,13 @@ pub(super) const MAX_POSITIONS: usize = 1 << 28;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// A field is missing.
-    #[error("config.json: {field} is missing")]
+    #[error("{field} is missing")]
     Missing {
         /// Its name.
         field: String,
     },
     /// A field has a value that no such model can have.
-    #[error("config.json: {field} is {found}, wanted {wanted}")]
+    #[error("{field} is {found}, wanted {wanted}")]
     Invalid {
         /// Its name.
         field: String,
@@ -40,7 +40,7 @@ pub enum ConfigError {
         wanted: String,
     },
     /// A field asks for something that would change the model's results and that is not built.
-    #[error("config.json: {field} = {found} is not supported; supported: {supported}")]
+    #[error("{field} = {found} is not supported; supported: {supported}")]
     Unsupported {
         /// Its name.
         field: String,
@@ -53,24 +53,24 @@ pub enum ConfigError {
 
 /// The fields of an object; those that are null are as good as absent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     values: &'a Map<String, Value>,
     /// Where the object lies in the file, e.g. `rope_scaling.`.
     place: &'static str,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(values: &'a Map<String, Value>) -> Self {
+    pub(crate) fn new(values: &'a Map<String, Value>) -> Self {
         Self { values, place: "" }
     }
 
     /// A field that is there and not null.
-    pub(super) fn get(&self, field: &str) -> Option<&'a Value> {
+    pub(crate) fn get(&self, field: &str) -> Option<&'a Value> {
         self.values.get(field).filter(|value| !value.is_null())
     }
 
     /// An object inside; `place` is its name with a dot.
-    pub(super) fn object(&self, place: &'static str) -> Result<Option<Fields<'a>>, ConfigError> {
+    pub(crate) fn object(&self, place: &'static str) -> Result<Option<Fields<'a>>, ConfigError> {
         let field = place.trim_end_matches('.');
         match self.get(field) {
             None => Ok(None),
@@ -80,14 +80,14 @@ impl<'a> Fields<'a> {
     }
 
     /// A whole number that must be there.
-    pub(super) fn count(&self, field: &str, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
+    pub(crate) fn count(&self, field: &str, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
         self.count_if_any(field, range)?.ok_or_else(|| ConfigError::Missing {
             field: self.name(field),
         })
     }
 
     /// A whole number.
-    pub(super) fn count_if_any(&self, field: &str, range: RangeInclusive<usize>) -> Result<Option<usize>, ConfigError> {
+    pub(crate) fn count_if_any(&self, field: &str, range: RangeInclusive<usize>) -> Result<Option<usize>, ConfigError> {
         let Some(value) = self.get(field) else {
             return Ok(None);
         };
@@ -100,12 +100,12 @@ impl<'a> Fields<'a> {
     }
 
     /// A real number, or a default.
-    pub(super) fn number(&self, field: &str, range: RangeInclusive<f64>, default: f64) -> Result<f64, ConfigError> {
+    pub(crate) fn number(&self, field: &str, range: RangeInclusive<f64>, default: f64) -> Result<f64, ConfigError> {
         Ok(self.number_if_any(field, range)?.unwrap_or(default))
     }
 
     /// A real number.
-    pub(super) fn number_if_any(&self, field: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, ConfigError> {
+    pub(crate) fn number_if_any(&self, field: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, ConfigError> {
         let Some(value) = self.get(field) else {
             return Ok(None);
         };
@@ -117,14 +117,14 @@ impl<'a> Fields<'a> {
     }
 
     /// What is added to a variance.
-    pub(super) fn epsilon(&self, field: &str, default: f64) -> Result<f32, ConfigError> {
+    pub(crate) fn epsilon(&self, field: &str, default: f64) -> Result<f32, ConfigError> {
         let epsilon = self.number(field, 0.0..=1.0, default)?;
         #[expect(clippy::cast_possible_truncation, reason = "graphs compute in f32")]
         Ok(epsilon as f32)
     }
 
     /// A flag, or a default.
-    pub(super) fn flag(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
+    pub(crate) fn flag(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
         match self.get(field) {
             None => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A text.
-    pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ConfigError> {
+    pub(crate) fn text(&self, field: &str) -> Result<Option<&'a str>, ConfigError> {
         match self.get(field) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -142,22 +142,20 @@ impl<'a> Fields<'a> {
     }
 
     /// Refuses a field that is set to anything but null, false, 0 or empty.
-    pub(super) fn refuse(&self, field: &str) -> Result<(), ConfigError> {
-        let idle = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Number(number) => number.as_f64() == Some(0.0),
-            Value::String(text) => text.is_empty(),
-            Value::Array(items) => items.is_empty(),
-            Value::Object(items) => items.is_empty(),
-            Value::Bool(true) => false,
-        };
+    pub(crate) fn refuse(&self, field: &str) -> Result<(), ConfigError> {
         match self.get(field) {
-            Some(value) if !idle(value) => Err(self.unsupported(field, value, "models without it")),
+            Some(value) if !is_idle(value) => Err(self.unsupported(field, value, "models without it")),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn invalid(&self, field: &str, found: &Value, wanted: &str) -> ConfigError {
+    /// Refuses every field that is set to anything but null, false, 0 or empty, and is not one of these.
+    pub(crate) fn refuse_others(&self, known: &[&str]) -> Result<(), ConfigError> {
+        let mut others = self.values.keys().filter(|field| !known.contains(&field.as_str()));
+        others.try_for_each(|field| self.refuse(field))
+    }
+
+    pub(crate) fn invalid(&self, field: &str, found: &Value, wanted: &str) -> ConfigError {
         ConfigError::Invalid {
             field: self.name(field),
             found: shown(&found.to_string()),
@@ -165,7 +163,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn unsupported(&self, field: &str, found: &Value, supported: &str) -> ConfigError {
+    pub(crate) fn unsupported(&self, field: &str, found: &Value, supported: &str) -> ConfigError {
         ConfigError::Unsupported {
             field: self.name(field),
             found: shown(&found.to_string()),
@@ -175,6 +173,18 @@ impl<'a> Fields<'a> {
 
     fn name(&self, field: &str) -> String {
         format!("{}{field}", self.place)
+    }
+}
+
+/// Null, false, 0 or empty: such a field asks for nothing.
+fn is_idle(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(items) => items.is_empty(),
+        Value::Bool(true) => false,
     }
 }
 

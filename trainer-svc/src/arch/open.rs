@@ -36,7 +36,7 @@ pub enum OpenError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The configuration.
-    #[error("{folder}: {source}")]
+    #[error("{folder}/config.json: {source}")]
     Config {
         /// The folder.
         folder: String,
@@ -78,7 +78,10 @@ pub fn open(dir: &Path) -> Result<Model, OpenError> {
 }
 
 /// The architecture of a `config.json`.
-pub(super) fn decoder(config: &Map<String, Value>) -> Result<Box<dyn Decoder>, ConfigError> {
+///
+/// # Errors
+/// The architecture is unknown, or the configuration asks for something that is not built.
+pub fn decoder(config: &Map<String, Value>) -> Result<Box<dyn Decoder>, ConfigError> {
     let fields = Fields::new(config);
     let Some(model_type) = fields.text("model_type")? else {
         return Err(ConfigError::Missing {

@@ -107,13 +107,17 @@ impl StoredType {
     /// Appends elements little-endian in this type, rounded to nearest.
     pub(crate) fn store(self, elements: &[f32], bytes: &mut Vec<u8>) {
         match self {
-            Self::F64 => bytes.extend(elements.iter().flat_map(|&x| f64::from(x).to_le_bytes())),
-            Self::F32 => bytes.extend(elements.iter().flat_map(|x| x.to_le_bytes())),
-            Self::F16 => bytes.extend(elements.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
-            Self::Bf16 => bytes.extend(elements.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes())),
+            Self::F64 => put(elements, bytes, |x| f64::from(x).to_le_bytes()),
+            Self::F32 => put(elements, bytes, f32::to_le_bytes),
+            Self::F16 => put(elements, bytes, |x| f16::from_f32(x).to_le_bytes()),
+            Self::Bf16 => put(elements, bytes, |x| bf16::from_f32(x).to_le_bytes()),
             Self::Other(_) => {}
         }
     }
+}
+
+fn put<const N: usize>(elements: &[f32], bytes: &mut Vec<u8>, encode: impl Fn(f32) -> [u8; N]) {
+    bytes.extend(elements.iter().map(|&x| encode(x)).collect::<Vec<_>>().as_flattened());
 }
 
 fn chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {

@@ -1,6 +1,6 @@
 //! A provider on a device: compiling for it, and moving tensors to and from it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ort::memory::Allocator;
 use ort::session::Session;
@@ -10,7 +10,8 @@ use ort::value::DynTensor;
 use super::buffer::{Buffer, foreign};
 use super::copier::Copier;
 use super::provider::{DeviceInfo, DeviceOptions, Kind};
-use super::{Program, Runtime, SessionError, in_place};
+use super::runtime::Permit;
+use super::{Program, Runtime, SessionError, in_place, plain};
 use crate::graph::{Graph, onnx};
 use crate::tensor::{ElementType, Elements, HostTensor, element_count};
 
@@ -26,6 +27,10 @@ struct Opened {
     options: DeviceOptions,
     /// For devices whose tensors do not lie in host memory.
     copier: Option<Copier>,
+    /// Held by whoever uses a device that takes one thread at a time.
+    turn: Mutex<()>,
+    // Given back last.
+    _permit: Option<Permit>,
 }
 
 impl Device {
@@ -37,8 +42,14 @@ impl Device {
     ) -> Result<Self, SessionError> {
         let unavailable = |error: &ort::Error| SessionError::Unavailable {
             device: info.name.clone(),
-            message: error.message().trim().to_owned(),
+            message: match plain(error.message()) {
+                message if matches!(kind, Kind::Cuda(_)) && message.contains("not enabled") => {
+                    format!("{message} `make setup ORT=gpu` fetches one that has it.")
+                }
+                message => message,
+            },
         };
+        let permit = runtime.permit(kind)?;
         let open = |model: &[u8]| session(&runtime, kind, &options, model);
         let copier = match kind
             .memory(runtime.environment())
@@ -58,6 +69,8 @@ impl Device {
             info,
             options,
             copier,
+            turn: Mutex::default(),
+            _permit: permit,
         })))
     }
 
@@ -111,9 +124,17 @@ impl Device {
     /// As for [`Self::compile`].
     pub fn compile_bytes(&self, model: &[u8]) -> Result<Program, SessionError> {
         let opened = &self.0;
+        let turn = self.turn();
         let session = session(&opened.runtime, opened.kind, &opened.options, model)
             .map_err(|error| SessionError::compile(&self.info().name, &error))?;
+        drop(turn);
         Program::new(self.clone(), session)
+    }
+
+    /// Waits until no other thread uses the device, where that matters.
+    pub(super) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        let wait = || self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.kind.is_exclusive().then(wait)
     }
 
     /// A tensor copied into device memory.
@@ -185,6 +206,7 @@ impl Device {
             return Ok(Buffer::new(tensor, element, shape, None));
         };
         self.bound_size(element, shape)?;
+        let _turn = self.turn();
         let tensor = copier.allocate(element, shape).map_err(|error| self.failed(&error))?;
         Ok(Buffer::new(tensor, element, shape, Some(self.clone())))
     }
@@ -210,8 +232,14 @@ impl Device {
         let Some(copier) = &self.0.copier else {
             return Ok(());
         };
-        let opened = &self.0;
-        let open = |model: &[u8]| session(&opened.runtime, opened.kind, &opened.options, model);
+        // Where the node runs that copies does not matter, and providers take few types there.
+        let options = DeviceOptions {
+            allow_cpu_fallback: true,
+            profile: None,
+            ..self.0.options.clone()
+        };
+        let open = |model: &[u8]| session(&self.0.runtime, self.0.kind, &options, model);
+        let _turn = self.turn();
         copier
             .copy(element, from, to, open)
             .map_err(|error| self.failed(&error))

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::SessionError;
 use crate::graph::{Graph, Op, ValueId};
+use crate::tensor::element_count;
 
 /// Checks that each output may be written over the input it is paired with.
 ///
@@ -16,6 +17,7 @@ use crate::graph::{Graph, Op, ValueId};
 /// [`SessionError::Binding`] names the output and the node that might read the input too late.
 pub(super) fn check(graph: &Graph, pairs: &[(&str, &str)]) -> Result<(), SessionError> {
     let made_by = makers(graph);
+    let live = live(graph, &made_by);
     for &(input, output) in pairs {
         let source = named(graph, graph.inputs(), input)?;
         let target = named(graph, graph.outputs(), output)?;
@@ -28,7 +30,7 @@ pub(super) fn check(graph: &Graph, pairs: &[(&str, &str)]) -> Result<(), Session
         let before = dependencies(graph, &made_by, writer);
         if let Some(late) = readers(graph, source)
             .into_iter()
-            .find(|&reader| reader != writer && !before.contains(&reader))
+            .find(|reader| *reader != writer && live.contains(reader) && !before.contains(reader))
         {
             let reader = graph.nodes().get(late).map_or("", |node| node.op.name());
             return Err(SessionError::binding(
@@ -83,17 +85,38 @@ fn dependencies(graph: &Graph, made_by: &[Option<usize>], node: usize) -> BTreeS
     before
 }
 
-/// The nodes that read a value's memory: also through a reshape, which ONNX Runtime makes a view.
+/// The nodes that outputs depend on; the others are not run.
+fn live(graph: &Graph, made_by: &[Option<usize>]) -> BTreeSet<usize> {
+    let mut live = BTreeSet::new();
+    for output in graph.outputs() {
+        if let Some(maker) = made_by.get(output.0).copied().flatten()
+            && live.insert(maker)
+        {
+            live.extend(dependencies(graph, made_by, maker));
+        }
+    }
+    live
+}
+
+/// The nodes that read a value's memory: also through what ONNX Runtime may make a view of it, such as a reshape or an addition of
+/// a constant zero.
 fn readers(graph: &Graph, value: ValueId) -> Vec<usize> {
     let mut views = BTreeSet::from([value]);
     let mut readers = Vec::new();
+    let elements = |id: &ValueId| element_count(graph.shape(*id));
     // Nodes come after those whose outputs they read, so that one pass finds views of views.
     for (index, node) in graph.nodes().iter().enumerate() {
-        if node.inputs.iter().any(|input| views.contains(input)) {
-            readers.push(index);
-            if matches!(node.op, Op::Reshape { .. } | Op::Cast { .. } | Op::Expand { .. }) {
-                views.extend(&node.outputs);
-            }
+        if !node.inputs.iter().any(|input| views.contains(input)) {
+            continue;
+        }
+        readers.push(index);
+        let others = node.inputs.iter().filter(|input| !views.contains(input));
+        if others.into_iter().all(|input| graph.constant_value(*input).is_some()) {
+            let same_size = node
+                .outputs
+                .iter()
+                .filter(|output| elements(output) == elements(&value));
+            views.extend(same_size);
         }
     }
     readers

@@ -136,12 +136,14 @@ impl Program {
             }
         }
 
+        let turn = self.device.turn();
         let Some(running) = stop.enter(&self.options) else {
             return Err(SessionError::Stopped);
         };
         let outcome = self.session.run_binding_with_options(&bound.binding, &self.options);
         let outcome = outcome.map(drop).map_err(failed);
         drop(running);
+        drop(turn);
         if stop.is_stopped() {
             // These options end every later run, too. A stop that came too late to be noticed leaves a complete run.
             self.options = run_options(&self.device)?;

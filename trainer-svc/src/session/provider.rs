@@ -119,13 +119,23 @@ impl Kind {
         environment
             .devices()
             .find(|device| device.ep().is_ok_and(|name| name == self.provider()))
-            .ok_or_else(|| ort::Error::new("the provider's library finds no device that it can use"))
+            .ok_or_else(|| {
+                ort::Error::new(match self {
+                    Self::OpenVino => "the provider's library finds no device: it wants an Intel processor",
+                    _ => "the provider's library finds no device that it can use",
+                })
+            })
     }
 
     /// Does it run one node after the other, so that in-place updates are safe where the graph's order makes them so? `OpenVINO`
     /// compiles the graph into another; a WebGPU shader may not bind memory both to read and to write.
     pub(super) fn can_update_in_place(self) -> bool {
         matches!(self, Self::Cpu | Self::Cuda(_))
+    }
+
+    /// Is it for one thread at a time, over all sessions? Those of the WebGPU provider share one queue and its caches, unguarded.
+    pub(super) fn is_exclusive(self) -> bool {
+        self == Self::WebGpu
     }
 
     /// Adds the provider to a session. For a plugin its library is registered already.

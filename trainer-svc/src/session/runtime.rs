@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ort::environment::Environment;
@@ -10,7 +11,7 @@ use ort::logging::LogLevel;
 use ort::memory::DeviceType;
 
 use super::provider::{DeviceInfo, DeviceOptions, Kind};
-use super::{Device, SessionError};
+use super::{Device, SessionError, plain};
 
 /// A process can load one library and have one environment, for good.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
@@ -30,6 +31,18 @@ struct Loaded {
     environment: Environment,
     /// Plugin providers that were registered, with what came of it.
     plugins: Mutex<Vec<(Kind, Result<(), String>)>>,
+    /// Taken while a device is open that only one may have.
+    exclusive: Arc<AtomicBool>,
+}
+
+/// The right to a device that only one may have; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Permit(Arc<AtomicBool>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Runtime {
@@ -86,6 +99,7 @@ impl Runtime {
             library: path,
             environment,
             plugins: Mutex::default(),
+            exclusive: Arc::default(),
         }));
         *loaded = Some(runtime.clone());
         Ok(runtime)
@@ -153,6 +167,17 @@ impl Runtime {
         &self.0.environment
     }
 
+    /// The right to a device that only one may have.
+    pub(super) fn permit(&self, kind: Kind) -> Result<Option<Permit>, SessionError> {
+        if !kind.is_exclusive() {
+            return Ok(None);
+        }
+        if self.0.exclusive.swap(true, Ordering::SeqCst) {
+            return Err(unavailable(kind, "is in use; its provider serves one at a time".into()));
+        }
+        Ok(Some(Permit(Arc::clone(&self.0.exclusive))))
+    }
+
     fn open_fastest(&self, options: &DeviceOptions) -> Result<Device, SessionError> {
         let mut names: Vec<String> = self.cuda_devices().into_iter().map(|device| device.name).collect();
         if self.prepare(Kind::WebGpu).is_ok() && self.has_real_gpu() {
@@ -209,7 +234,7 @@ impl Runtime {
             .0
             .environment
             .register_ep_library(kind.provider(), &path)
-            .map_err(|error| error.message().trim().to_owned());
+            .map_err(|error| plain(error.message()));
         plugins.push((kind, outcome.clone()));
         outcome.map_err(|message| unavailable(kind, message))
     }

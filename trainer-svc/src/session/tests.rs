@@ -271,6 +271,9 @@ fn devices_are_listed_and_unknown_names_refused() {
     assert_eq!(devices[0].provider, "CPUExecutionProvider");
     let auto = runtime.open("auto", &DeviceOptions::default()).unwrap();
     assert!(devices.contains(auto.info()), "{:?}", auto.info());
+    for device in devices {
+        eprintln!("{device:?}");
+    }
     let error = runtime.open("tpu", &DeviceOptions::default()).unwrap_err();
     assert!(
         matches!(&error, SessionError::UnknownDevice { known, .. } if known.contains("cpu")),
@@ -326,5 +329,19 @@ fn more_memory_than_there_is_is_an_error() {
     for shape in [&[1 << 50][..], &[usize::MAX, usize::MAX]] {
         let error = device.zeros(ElementType::F32, shape).unwrap_err();
         assert!(matches!(error, SessionError::OutOfMemory { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn messages_lose_the_place_in_foreign_sources() {
+    for (message, wanted) in [
+        (
+            "/src/bridge.cc:2043 Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load x : y",
+            "Failed to load x : y",
+        ),
+        (" Load model from bytes failed ", "Load model from bytes failed"),
+        ("[ONNXRuntimeError] : odd", "[ONNXRuntimeError] : odd"),
+    ] {
+        assert_eq!(super::plain(message), wanted);
     }
 }

@@ -1,0 +1,103 @@
+//! Parquet files: the same fields, as columns.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+use serde_json::{Map, Value};
+
+use super::error::{DataError, Unit};
+use super::read::Collector;
+use super::record::{self, FIELDS};
+use super::source::io_error;
+
+/// Rows of a Parquet file. Columns besides the known ones are not read.
+pub(super) fn parquet_rows(path: &Path, collector: &mut Collector<'_>) -> Result<(), DataError> {
+    let file = File::open(path).map_err(|error| io_error(path, &error))?;
+    // The crate checks most of what a file says, not all: some malformed files make it panic.
+    match catch_unwind(AssertUnwindSafe(|| rows(file, path, collector))) {
+        Ok(result) => result,
+        Err(_) => Err(DataError::Parquet {
+            path: path.to_owned(),
+            message: "malformed".to_owned(),
+        }),
+    }
+}
+
+fn rows(file: File, path: &Path, collector: &mut Collector<'_>) -> Result<(), DataError> {
+    let refuse = |error: &ParquetError| DataError::Parquet {
+        path: path.to_owned(),
+        message: error.to_string(),
+    };
+    let reader = SerializedFileReader::new(file).map_err(|error| refuse(&error))?;
+    let schema = reader.metadata().file_metadata().schema();
+    let wanted = projection(schema, path)?;
+    let rows = reader.get_row_iter(Some(wanted)).map_err(|error| refuse(&error))?;
+    for (number, row) in (1..).zip(rows) {
+        let row = row.map_err(|error| DataError::Parquet {
+            path: path.to_owned(),
+            message: format!("row {number}: {error}"),
+        })?;
+        let value = Value::Object(object(row));
+        collector.push(Unit::Row, number, record::example(value))?;
+    }
+    Ok(())
+}
+
+/// The schema with the known columns only.
+fn projection(schema: &Type, path: &Path) -> Result<Type, DataError> {
+    let columns = schema.get_fields();
+    let known: Vec<Arc<Type>> = columns
+        .iter()
+        .filter(|column| FIELDS.contains(&column.name()))
+        .cloned()
+        .collect();
+    if known.is_empty() {
+        let mut names: Vec<&str> = columns.iter().map(|column| column.name()).take(20).collect();
+        if columns.len() > names.len() {
+            names.push("…");
+        }
+        return Err(DataError::Columns {
+            path: path.to_owned(),
+            found: names.join(", "),
+        });
+    }
+    Type::group_type_builder(schema.name())
+        .with_fields(known)
+        .build()
+        .map_err(|error| DataError::Parquet {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })
+}
+
+/// A row as the JSON object that it would be in a file of lines. Columns that are null are absent.
+fn object(row: Row) -> Map<String, Value> {
+    row.into_columns()
+        .into_iter()
+        .filter(|(_, field)| !matches!(field, Field::Null))
+        .map(|(name, field)| (name, value(field)))
+        .collect()
+}
+
+/// The few kinds of values that examples are made of; numbers and times stay what they are, to be refused by kind.
+fn value(field: Field) -> Value {
+    match field {
+        Field::Str(text) => Value::String(text),
+        // Strings written without the annotation that they are text.
+        Field::Bytes(bytes) => match String::from_utf8(bytes.data().to_vec()) {
+            Ok(text) => Value::String(text),
+            Err(_) => Value::Null,
+        },
+        Field::Group(row) => Value::Object(object(row)),
+        Field::ListInternal(list) => Value::Array(list.elements().iter().cloned().map(value).collect()),
+        Field::Null | Field::MapInternal(_) => Value::Null,
+        Field::Bool(truth) => Value::Bool(truth),
+        _ => Value::from(0),
+    }
+}
