@@ -14,6 +14,7 @@
 //! | [`session`] | ONNX Runtime: devices, compiled graphs, buffers |
 //! | [`train`], [`artifact`] | the training loop; tuned weights as files |
 //! | [`runs`] | runs: queue, slots, pause, watchdog, what survives a crash |
+//! | [`grpc`], [`config`] | the wire; `[trainer]` |
 
 pub mod arch;
 pub mod artifact;
@@ -29,3 +30,8 @@ pub mod session;
 pub mod tensor;
 pub mod tokenizer;
 pub mod train;
+
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod grpc;

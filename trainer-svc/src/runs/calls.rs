@@ -1,10 +1,9 @@
 //! What callers ask for, on the world behind the lock.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trainer_kit::Refusal;
-use trainer_kit::capability::{claim, missing};
+use trainer_kit::capability::{Missing, claim, missing};
 use trainer_kit::event::{Happening, Severity};
 use trainer_kit::run::Run;
 use trainer_kit::spec::{Spec, Violation, check_id, check_spec};
@@ -74,13 +73,26 @@ impl World {
     }
 
     /// What a spec needs and is not claimed.
-    fn check_needs(&self, spec: &Spec) -> Result<(), Refusal> {
+    fn check_needs(&self, spec: &Spec, filled: &Spec, shared: &Shared) -> Result<(), Refusal> {
         let missing = missing(spec, &self.settings.capabilities, |name| self.has_device(name));
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(Refusal::Missing(missing))
+        if !missing.is_empty() {
+            return Err(Refusal::Missing(missing));
         }
+        self.check_device(filled, shared)
+    }
+
+    /// Is there a device that can do it?
+    pub(super) fn check_device(&self, filled: &Spec, shared: &Shared) -> Result<(), Refusal> {
+        if self.has_device_for(filled, &*shared.executor) {
+            return Ok(());
+        }
+        let precision = &filled.hyperparameters.precision;
+        let description = format!("no device that may be used has the precision {precision:?}");
+        Err(Refusal::Missing(vec![Missing::new(
+            "precisions",
+            "spec.hyperparameters.precision",
+            description,
+        )]))
     }
 
     /// What is wrong with the fields of a spec.
@@ -90,7 +102,7 @@ impl World {
         violations
     }
 
-    pub(super) fn create(&mut self, id: &str, spec: Spec, filled: Spec, shared: &Arc<Shared>) -> Result<u64, Refusal> {
+    pub(super) fn create(&mut self, id: &str, spec: Spec, filled: Spec, shared: &Shared) -> Result<u64, Refusal> {
         let mut violations = self.violations(&spec);
         violations.extend(check_id(id).err());
         if !violations.is_empty() {
@@ -103,11 +115,11 @@ impl World {
                 Err(Refusal::Exists(id.to_owned()))
             };
         }
-        self.check_needs(&spec)?;
+        self.check_needs(&spec, &filled, shared)?;
         if self.draining {
             return Err(Refusal::Draining);
         }
-        if !self.has_room(&spec.device) {
+        if !self.has_room(&filled, shared) {
             return Err(Refusal::QueueFull);
         }
         let key = self.next_key;
@@ -119,7 +131,6 @@ impl World {
             spec: filled,
         };
         self.add(header)?;
-        self.dispatch(shared);
         Ok(key)
     }
 
@@ -165,8 +176,8 @@ impl World {
     }
 
     /// Is there a place in the queue, or a slot that would be taken at once?
-    fn has_room(&self, device: &str) -> bool {
-        self.queue.len() < self.settings.queue_limit || self.free_slot(device).is_some()
+    fn has_room(&self, filled: &Spec, shared: &Shared) -> bool {
+        self.queue.len() < self.settings.queue_limit || self.free_slot(filled, &*shared.executor).is_some()
     }
 
     pub(super) fn cancel(&mut self, id: &str) -> Result<u64, Refusal> {
@@ -210,22 +221,25 @@ impl World {
         Ok(key)
     }
 
-    pub(super) fn resume(&mut self, id: &str, shared: &Arc<Shared>) -> Result<u64, Refusal> {
+    pub(super) fn resume(&mut self, id: &str, shared: &Shared) -> Result<u64, Refusal> {
         let entry = self.pausable(id)?;
-        let (key, state, device) = (entry.record.key, entry.record.state, entry.record.spec.device.clone());
+        let (key, state, spec) = (entry.record.key, entry.record.state, entry.record.spec.clone());
         if state != RunState::Paused && !entry.pause_wanted {
             return Ok(key);
         }
-        if !self.has_room(&device) {
+        if !self.has_room(&spec, shared) {
             return Err(Refusal::QueueFull);
         }
         if state == RunState::Paused {
-            let cause = Cause::Resumed(Self::wait_reason(&device));
+            let cause = Cause::Resumed(Self::wait_reason(&spec.device));
             self.change_or_fail(key, cause, "resumed by a caller", Facts::default());
-            if self.runs.get(&key).is_some_and(|entry| entry.record.state == RunState::Queued) {
+            if self
+                .runs
+                .get(&key)
+                .is_some_and(|entry| entry.record.state == RunState::Queued)
+            {
                 self.queue.push_back(key);
             }
-            self.dispatch(shared);
         } else if let Some(entry) = self.runs.get_mut(&key) {
             // It is about to pause: it will be queued as soon as it has.
             entry.pause_wanted = false;
@@ -245,13 +259,23 @@ impl World {
         let discarded = self.store.discard(&folder, key);
         let trash = discarded.map_err(|error| Refusal::Internal(format!("run {id} cannot be removed: {error}")))?;
         let entry = self.runs.remove(&key);
+        if let Some(entry) = &entry {
+            entry.record.log.go();
+        }
         self.by_id.remove(id);
         if let Some(active) = entry.and_then(|entry| entry.active) {
-            let straggler = Straggler { folder: folder.clone(), trash: None };
+            let straggler = Straggler {
+                folder: folder.clone(),
+                trash: None,
+            };
             self.stragglers.insert(active.ticket, straggler);
         }
         // As long as somebody may write to its folder, the files stay; they are removed when the last has returned.
-        match self.stragglers.values_mut().find(|straggler| straggler.folder == folder) {
+        match self
+            .stragglers
+            .values_mut()
+            .find(|straggler| straggler.folder == folder)
+        {
             Some(straggler) => straggler.trash = Some(trash),
             None => self.aftermath.trash.push(trash),
         }

@@ -32,7 +32,9 @@ pub(super) struct Disk {
 
 impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Disk").field("ballast", &self.ballast).finish_non_exhaustive()
+        f.debug_struct("Disk")
+            .field("ballast", &self.ballast)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,7 +53,7 @@ impl Disk {
     /// Puts the reserve in place, if there is room for it.
     pub(super) fn fill_ballast(&self) {
         let is_there = fs::metadata(&self.ballast).is_ok_and(|file| file.len() >= BALLAST_BYTES as u64);
-        if !is_there && self.write_new(&self.ballast, &[0xfe; BALLAST_BYTES]).is_err() {
+        if !is_there && self.write_new(&self.ballast, &vec![0xfe; BALLAST_BYTES]).is_err() {
             let _ = fs::remove_file(&self.ballast);
         }
     }

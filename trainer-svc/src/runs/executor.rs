@@ -15,6 +15,13 @@ pub trait Executor: Send + Sync + 'static {
     /// Devices and their slots; asked once, when the trainer starts. At least one.
     fn devices(&self) -> Vec<Device>;
 
+    /// Can this device do a run of this spec (defaults filled in)? Runs wait for one that can; where none can, they are refused for
+    /// their precision.
+    fn suits(&self, device: &str, spec: &Spec) -> bool {
+        let _ = (device, spec);
+        true
+    }
+
     /// The spec with the trainer's defaults filled in, as far as they do not depend on the model.
     fn with_defaults(&self, spec: &Spec) -> Spec;
 

@@ -71,7 +71,9 @@ impl Journal {
         let (mut lines, mut whole, mut at, mut bad): (Vec<Line>, _, _, _) = (Vec::new(), 0, 0, false);
         for piece in text.split_inclusive(|byte| *byte == b'\n') {
             at += piece.len();
-            let parsed: Option<Line> = piece.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
+            let parsed: Option<Line> = piece
+                .strip_suffix(b"\n")
+                .and_then(|line| serde_json::from_slice(line).ok());
             match parsed.filter(|line| line.sequence > lines.last().map_or(0, |last: &Line| last.sequence)) {
                 Some(_) if bad => return Err(damaged("a line in its middle cannot be read")),
                 Some(line) => {
@@ -157,7 +159,10 @@ impl Journal {
             .filter(|line| line.what.is_transient())
             .map(|line| line.sequence)
             .collect();
-        let oldest = transient.len().checked_sub(self.retained).and_then(|at| transient.get(at));
+        let oldest = transient
+            .len()
+            .checked_sub(self.retained)
+            .and_then(|at| transient.get(at));
         let mut bytes = Vec::new();
         for line in &lines {
             if !line.what.is_transient() || oldest.is_none_or(|oldest| line.sequence >= *oldest) {
@@ -241,7 +246,11 @@ mod tests {
         }
         let mut again = Journal::new(folder.path(), 3);
         let lines = again.read().unwrap().lines;
-        let lasting: Vec<i64> = lines.iter().filter(|l| !l.what.is_transient()).map(|l| l.sequence).collect();
+        let lasting: Vec<i64> = lines
+            .iter()
+            .filter(|l| !l.what.is_transient())
+            .map(|l| l.sequence)
+            .collect();
         assert_eq!(lasting, [1, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
         assert!(lines.len() < 10 + 3 * COMPACT_FACTOR + 2, "{}", lines.len());
         assert_eq!(lines.last().map(|line| line.sequence), Some(99));
@@ -257,7 +266,11 @@ mod tests {
         let disk = Disk::new(
             folder.path(),
             Some(Arc::new(move |_: &Path, _| {
-                if permit.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+                if permit.load(Ordering::Relaxed) {
+                    Err(io::ErrorKind::StorageFull.into())
+                } else {
+                    Ok(())
+                }
             })),
         );
         let mut journal = Journal::new(folder.path(), 3);

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use trainer_kit::Refusal;
 use trainer_kit::capability::{Capabilities, Estimate, Info, check_estimate};
-use trainer_kit::event::Event;
 use trainer_kit::run::Run;
 use trainer_kit::spec::{Spec, Violation};
 use trainer_kit::state::{Failure, RunState};
 
 use super::alarm::Alarm;
 use super::executor::Executor;
+use super::log::RunLog;
 use super::slots::Slot;
 use super::stop::StopReason;
 use super::store::{OpenError, Store, remove};
@@ -58,7 +58,7 @@ impl Shared {
     }
 
     fn follow_up(&self, mut aftermath: Aftermath) {
-        if !aftermath.stops.is_empty() {
+        if aftermath.ring {
             self.alarm.ring();
         }
         for (stop, reason) in aftermath.stops {
@@ -105,7 +105,12 @@ impl std::fmt::Debug for Manager {
 impl World {
     fn order_drain(&mut self) {
         self.draining = true;
-        let keys: Vec<u64> = self.runs.iter().filter(|(_, entry)| entry.active.is_some()).map(|(key, _)| *key).collect();
+        let keys: Vec<u64> = self
+            .runs
+            .iter()
+            .filter(|(_, entry)| entry.active.is_some())
+            .map(|(key, _)| *key)
+            .collect();
         for key in keys {
             self.order_checkpoint(key, StopReason::Drain);
         }
@@ -162,10 +167,8 @@ impl Manager {
             idle: Condvar::new(),
             version: version.to_owned(),
         });
-        watchdog::spawn(Arc::clone(&shared.alarm), Arc::downgrade(&shared)).map_err(|error| OpenError::Io {
-            path: state_dir,
-            error,
-        })?;
+        watchdog::spawn(Arc::clone(&shared.alarm), Arc::downgrade(&shared))
+            .map_err(|error| OpenError::Io { path: state_dir, error })?;
         shared.with(|world| world.resume_all(&shared));
         Ok(Self {
             _life: Arc::new(Life(Arc::clone(&shared))),
@@ -183,7 +186,11 @@ impl Manager {
             devices: world.devices.clone(),
             unready: world.draining.then_some("DRAINING"),
             queued: world.queue.len(),
-            active: world.runs.values().filter(|entry| entry.record.state.holds_slot()).count(),
+            active: world
+                .runs
+                .values()
+                .filter(|entry| entry.record.state.holds_slot())
+                .count(),
             queue_limit: world.settings.queue_limit,
         })
     }
@@ -199,14 +206,15 @@ impl Manager {
     /// # Errors
     /// Fields, the claim, what it needs.
     pub fn estimate(&self, spec: &Spec) -> Result<Estimate, Refusal> {
+        let filled = self.shared.executor.with_defaults(spec);
         self.shared.with(|world| {
             let violations = world.violations(spec);
             if !violations.is_empty() {
                 return Err(Refusal::Invalid(violations));
             }
-            check_estimate(spec, &world.settings.capabilities, |name| world.has_device(name))
+            check_estimate(spec, &world.settings.capabilities, |name| world.has_device(name))?;
+            world.check_device(&filled, &self.shared)
         })?;
-        let filled = self.shared.executor.with_defaults(spec);
         let estimate = self.shared.executor.estimate(&filled);
         Ok(estimate.unwrap_or_else(|failure| Estimate {
             infeasible: Some((reason_of(failure.failure), failure.detail)),
@@ -223,7 +231,10 @@ impl Manager {
         let filled = self.shared.executor.with_defaults(&spec);
         self.shared.with(|world| {
             let key = world.create(id, spec, filled, &self.shared)?;
-            world.shown_by_key(key)
+            // A new run is shown as it was accepted, whether or not it begins at once.
+            let run = world.shown_by_key(key);
+            world.dispatch(&self.shared);
+            run
         })
     }
 
@@ -285,34 +296,26 @@ impl Manager {
     pub fn resume(&self, id: &str) -> Result<Run, Refusal> {
         self.shared.with(|world| {
             let key = world.resume(id, &self.shared)?;
-            world.shown_by_key(key)
+            let run = world.shown_by_key(key);
+            world.dispatch(&self.shared);
+            run
         })
     }
 
-    /// The key of a run that is to be watched after a cursor.
+    /// The events of a run that is to be watched after a cursor.
     ///
     /// # Errors
     /// The cursor is negative or in the future.
-    pub fn watched(&self, id: &str, after: i64) -> Result<u64, Refusal> {
-        self.shared.with(|world| {
-            let record = &world.find(id)?.record;
-            let last = record.log.last_sequence();
-            if (0..=last).contains(&after) {
-                return Ok(record.key);
-            }
-            let description = format!("must be 0 to {last}, the newest event, is {after}");
-            Err(Refusal::invalid(Violation::new("after_sequence", description)))
-        })
-    }
-
-    /// At most `limit` events of a run after a cursor, the number of its newest, and whether it has ended. `None`: it is gone.
-    #[must_use]
-    pub fn read(&self, key: u64, cursor: i64, limit: usize) -> Option<(Vec<Event>, i64, bool)> {
-        self.shared.with(|world| {
-            let record = &world.runs.get(&key)?.record;
-            let events = record.log.after(cursor, limit);
-            Some((events, record.log.last_sequence(), record.state.is_ended()))
-        })
+    pub fn watch(&self, id: &str, after: i64) -> Result<RunLog, Refusal> {
+        let log = self
+            .shared
+            .with(|world| world.find(id).map(|entry| entry.record.log.clone()))?;
+        let last = log.last_sequence();
+        if (0..=last).contains(&after) {
+            return Ok(log);
+        }
+        let description = format!("must be 0 to {last}, the newest event, is {after}");
+        Err(Refusal::invalid(Violation::new("after_sequence", description)))
     }
 
     /// Tells all executions to save a checkpoint and stop, and waits for them. No run is begun or accepted any more; what was going

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use trainer_kit::cost::{Cost, PriceTable};
-use trainer_kit::event::{Checkpoint, Evaluation, EvaluationKind, Event, EventLog, Happening, Progress};
+use trainer_kit::event::{Checkpoint, Evaluation, EvaluationKind, Event, Happening, Progress};
 use trainer_kit::spec::Spec;
 use trainer_kit::state::{Failure, RunState, Transition, WaitReason};
+
+use super::log::RunLog;
 
 /// The version of what this module writes. A reader refuses newer ones.
 pub(super) const FORMAT: u32 = 1;
@@ -101,7 +103,7 @@ pub(super) struct Record {
     /// It has had a slot at least once.
     pub(super) dispatched: bool,
     pub(super) last_at: Duration,
-    pub(super) log: EventLog,
+    pub(super) log: RunLog,
 }
 
 impl Record {
@@ -135,7 +137,7 @@ impl Record {
             ran: Duration::ZERO,
             dispatched: false,
             last_at: Duration::ZERO,
-            log: EventLog::new(retained_events),
+            log: RunLog::new(header.key, retained_events),
         }
     }
 
@@ -157,11 +159,12 @@ impl Record {
             Happening::Cost(cost) => self.cost = cost.clone(),
             Happening::Log(..) => {}
         }
-        self.log.add(Event {
+        let event = Event {
             sequence: line.sequence,
             at,
             what: line.what,
-        });
+        };
+        self.log.add(event, self.state.is_ended());
     }
 
     fn learn(&mut self, facts: Facts) {
@@ -234,7 +237,10 @@ impl Record {
             })
         };
         let sizes = &self.spec.data_sizes;
-        if let Some(size) = sizes.iter().find(|size| !has(EvaluationKind::HeldOut, Some(**size), "")) {
+        if let Some(size) = sizes
+            .iter()
+            .find(|size| !has(EvaluationKind::HeldOut, Some(**size), ""))
+        {
             return Some(format!("there is no held-out loss for {size} examples"));
         }
         let kinds = [EvaluationKind::RetentionBefore, EvaluationKind::RetentionAfter];

@@ -24,7 +24,10 @@ impl World {
             let entry = self.entry(run);
             let (key, record) = (entry.record.key, &entry.record);
             if self.by_id.contains_key(&record.id) || self.runs.contains_key(&key) {
-                let text = format!("{} holds a run that is there already, and is left out", entry.folder.display());
+                let text = format!(
+                    "{} holds a run that is there already, and is left out",
+                    entry.folder.display()
+                );
                 self.tell(Severity::Error, text);
                 continue;
             }
@@ -72,21 +75,24 @@ impl World {
                 continue;
             }
             let Some(entry) = self.runs.get(&key) else { continue };
-            let (device, wanted) = (entry.record.device.clone(), entry.record.spec.device.clone());
-            if let Some(slot) = self.free_slot(&device) {
+            if let Some(slot) = self.free_slot_of(&entry.record.device) {
                 self.start(key, slot, shared);
-            } else if wanted.is_empty() || self.devices.iter().any(|known| known.name == wanted) {
-                waiting.push((key, wanted));
+            } else if self.has_device_for(&entry.record.spec, &*shared.executor) {
+                waiting.push((key, entry.record.spec.device.clone()));
             } else {
-                let detail = format!("the device {wanted} is no longer there");
-                self.change_or_fail(key, Cause::Preempted, &detail, Facts::default());
+                let detail = "its device is no longer there";
+                self.change_or_fail(key, Cause::Preempted, detail, Facts::default());
             }
         }
         // There are fewer slots than before: who finds none waits again, before all others.
         for (key, wanted) in waiting.into_iter().rev() {
             self.change_or_fail(key, Cause::Paused, "no slot after a restart", Facts::default());
             let cause = Cause::Resumed(Self::wait_reason(&wanted));
-            if self.runs.get(&key).is_some_and(|entry| entry.record.state == RunState::Paused) {
+            if self
+                .runs
+                .get(&key)
+                .is_some_and(|entry| entry.record.state == RunState::Paused)
+            {
                 self.change_or_fail(key, cause, "waits for a slot after a restart", Facts::default());
                 self.queue.push_front(key);
             }

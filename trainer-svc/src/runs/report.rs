@@ -17,7 +17,9 @@ use super::world::World;
 impl World {
     /// Notes that an execution is alive. False: it does not count, or its run has ended.
     pub(super) fn sign_of_life(&mut self, key: u64, ticket: u64) -> bool {
-        let Some(entry) = self.runs.get_mut(&key) else { return false };
+        let Some(entry) = self.runs.get_mut(&key) else {
+            return false;
+        };
         let live = entry.record.state.holds_slot();
         match &mut entry.active {
             Some(active) if active.ticket == ticket && live => {
@@ -35,9 +37,7 @@ impl World {
         }
         let written = match report {
             Report::Prepared(prepared) => self.prepared(key, prepared),
-            Report::Log(severity, text) => {
-                self.append(key, Happening::log(severity, &text), Facts::default(), 0)
-            }
+            Report::Log(severity, text) => self.append(key, Happening::log(severity, &text), Facts::default(), 0),
             Report::Progress(progress) => self
                 .running(key)
                 .and_then(|()| self.append(key, Happening::Progress(progress), Facts::default(), 0)),
@@ -51,7 +51,11 @@ impl World {
 
     /// Work has begun, whether or not it was said.
     fn running(&mut self, key: u64) -> io::Result<()> {
-        if self.runs.get(&key).is_some_and(|entry| entry.record.state == RunState::Preparing) {
+        if self
+            .runs
+            .get(&key)
+            .is_some_and(|entry| entry.record.state == RunState::Preparing)
+        {
             return self.change(key, Cause::Prepared, "", Facts::default());
         }
         Ok(())
@@ -62,7 +66,9 @@ impl World {
     }
 
     fn prepared(&mut self, key: u64, prepared: Prepared) -> io::Result<()> {
-        let Some(entry) = self.runs.get(&key) else { return Ok(()) };
+        let Some(entry) = self.runs.get(&key) else {
+            return Ok(());
+        };
         let record = &entry.record;
         let other = |known: &str, found: &str| !known.is_empty() && !found.is_empty() && known != found;
         if other(&record.model_digest, &prepared.model_digest) || other(&record.data_digest, &prepared.data_digest) {
@@ -86,10 +92,15 @@ impl World {
     }
 
     fn evaluated(&mut self, key: u64, evaluation: Evaluation) -> io::Result<()> {
-        let Some(entry) = self.runs.get(&key) else { return Ok(()) };
+        let Some(entry) = self.runs.get(&key) else {
+            return Ok(());
+        };
         let record = &entry.record;
         if !(evaluation.loss.is_finite() && evaluation.loss > 0.0) {
-            let detail = format!("the loss after {} examples is {}", evaluation.data_size, evaluation.loss);
+            let detail = format!(
+                "the loss after {} examples is {}",
+                evaluation.data_size, evaluation.loss
+            );
             self.change(key, Cause::Failed(Failure::LossNotFinite), &detail, Facts::default())?;
             self.order_end(key, StopReason::Cancel);
             return Ok(());
@@ -97,14 +108,20 @@ impl World {
         if let Some(known) = record.measured(&evaluation) {
             // Measured again after a restart: what was told once stays.
             if known.loss.to_bits() != evaluation.loss.to_bits() {
-                let text = format!("measured again, the loss is {} instead of {}", evaluation.loss, known.loss);
+                let text = format!(
+                    "measured again, the loss is {} instead of {}",
+                    evaluation.loss, known.loss
+                );
                 self.log(key, Severity::Warning, &text)?;
             }
             return Ok(());
         }
         let held_out = evaluation.kind == EvaluationKind::HeldOut;
         if held_out && !record.spec.data_sizes.contains(&evaluation.data_size) {
-            let text = format!("a loss for {} examples, which nobody asked for: {}", evaluation.data_size, evaluation.loss);
+            let text = format!(
+                "a loss for {} examples, which nobody asked for: {}",
+                evaluation.data_size, evaluation.loss
+            );
             return self.log(key, Severity::Warning, &text);
         }
         self.append(key, Happening::Evaluation(evaluation), Facts::default(), 0)?;
@@ -212,7 +229,10 @@ impl World {
             return;
         }
         self.change_or_fail(key, Cause::Paused, "paused by a caller", Facts::default());
-        let is_paused = self.runs.get(&key).is_some_and(|entry| entry.record.state == RunState::Paused);
+        let is_paused = self
+            .runs
+            .get(&key)
+            .is_some_and(|entry| entry.record.state == RunState::Paused);
         if !paused && is_paused {
             let cause = Cause::Resumed(Self::wait_reason(&device));
             self.change_or_fail(key, cause, "resumed by a caller", Facts::default());

@@ -2,16 +2,17 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use trainer_kit::capability::scheme;
 use trainer_kit::spec::{Reference, Spec, Violation};
 
-/// Where models and data may lie. Empty: anywhere.
+use crate::hub;
+
+/// Where models and data may lie. Absent: anywhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roots {
     /// Checkpoints and adapters.
-    pub model: Vec<PathBuf>,
+    pub model: Option<Vec<PathBuf>>,
     /// Data of every kind.
-    pub data: Vec<PathBuf>,
+    pub data: Option<Vec<PathBuf>>,
 }
 
 impl Roots {
@@ -19,8 +20,11 @@ impl Roots {
     #[must_use]
     pub fn check(&self, spec: &Spec) -> Vec<Violation> {
         let mut found = Vec::new();
-        let mut look = |field: String, reference: &Reference, roots: &[PathBuf]| {
-            if scheme(reference).is_none() && !allows(roots, &local_path(&reference.uri)) {
+        let mut look = |field: String, reference: &Reference, roots: &Option<Vec<PathBuf>>| {
+            // What cannot be parsed here cannot be opened later either: it is the same parser.
+            if let Ok(hub::Reference::Path(path)) = hub::Reference::parse(&reference.uri)
+                && !allows(roots.as_deref(), &path)
+            {
                 let description = "lies outside of the folders that this trainer reads from";
                 found.push(Violation::new(format!("{field}.uri"), description));
             }
@@ -38,19 +42,23 @@ impl Roots {
         }
         found
     }
-}
 
-/// The path of a reference without a scheme, or with `file:`.
-#[must_use]
-pub fn local_path(uri: &str) -> PathBuf {
-    PathBuf::from(uri.strip_prefix("file://").unwrap_or(uri))
+    /// May a model or an adapter be read from here? To be asked again when it is opened: links may have changed.
+    #[must_use]
+    pub fn allows_model(&self, path: &Path) -> bool {
+        allows(self.model.as_deref(), path)
+    }
+
+    /// May data be read from here?
+    #[must_use]
+    pub fn allows_data(&self, path: &Path) -> bool {
+        allows(self.data.as_deref(), path)
+    }
 }
 
 /// Does a path lie in one of these folders, links followed? What does not exist is judged by its name alone.
-fn allows(roots: &[PathBuf], path: &Path) -> bool {
-    if roots.is_empty() {
-        return true;
-    }
+fn allows(roots: Option<&[PathBuf]>, path: &Path) -> bool {
+    let Some(roots) = roots else { return true };
     let real = real(path);
     roots.iter().any(|root| real.starts_with(self::real(root)))
 }
@@ -82,14 +90,62 @@ mod tests {
         #[cfg(unix)]
         std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
         let roots = [root.clone()];
+        let allows = |path: &Path| allows(Some(&roots), path);
         for inside in ["tiny", "", "not-there", "a/../b", "tiny/../tiny"] {
-            assert!(allows(&roots, &root.join(inside)), "{inside}");
+            assert!(allows(&root.join(inside)), "{inside}");
         }
         for out in ["..", "../outside", "tiny/../../outside", "link", "not-there/../../x"] {
-            assert!(!allows(&roots, &root.join(out)), "{out}");
+            assert!(!allows(&root.join(out)), "{out}");
         }
-        assert!(!allows(&roots, &folder.path().join("models-too")));
-        assert!(allows(&[], &outside));
-        assert_eq!(local_path("file:///a/b"), Path::new("/a/b"));
+        assert!(!allows(&folder.path().join("models-too")));
+        assert!(super::allows(None, &outside) && !super::allows(Some(&[]), &outside));
+    }
+
+    #[test]
+    fn escapes_and_schemes_are_read_as_they_are_when_the_reference_is_opened() {
+        let roots = Roots {
+            model: Some(vec!["/models".into()]),
+            data: Some(vec!["/data".into()]),
+        };
+        let reference = |uri: &str| Reference {
+            uri: uri.to_owned(),
+            digest: String::new(),
+        };
+        let fields = |model: &str, data: &str| {
+            let spec = Spec {
+                candidate_id: "c".to_owned(),
+                model: reference(model),
+                data: reference(data),
+                held_out: Some(reference(data)),
+                data_sizes: vec![1],
+                method: trainer_kit::spec::Method::Full,
+                hyperparameters: trainer_kit::spec::Hyperparameters::default(),
+                seed: 0,
+                subset_seed: 0,
+                retention_sets: Vec::new(),
+                device: String::new(),
+                max_duration: None,
+                labels: std::collections::BTreeMap::new(),
+                initial_adapter: Some(reference(model)),
+            };
+            roots
+                .check(&spec)
+                .into_iter()
+                .map(|found| found.field)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(fields("/models/a", "file:///data/b"), Vec::<String>::new());
+        assert_eq!(
+            fields("hf://org/name", "hf://datasets/org/name/file"),
+            Vec::<String>::new()
+        );
+        let all = [
+            "spec.model.uri",
+            "spec.data.uri",
+            "spec.held_out.uri",
+            "spec.initial_adapter.uri",
+        ];
+        assert_eq!(fields("file:///models/%2e%2e/x", "file:///data/%2E%2e/x"), all);
+        assert_eq!(fields("file://localhost/etc", "relative"), all);
     }
 }

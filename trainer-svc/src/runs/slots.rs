@@ -4,10 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 
+use trainer_kit::capability::Device;
 use trainer_kit::event::Severity;
+use trainer_kit::spec::Spec;
 use trainer_kit::state::{Cause, Failure, WaitReason};
 
-use super::executor::{Desk, Done, Report, RunFailure};
+use super::executor::{Desk, Done, Executor, Report, RunFailure};
 use super::manager::Shared;
 use super::record::Facts;
 use super::stop::{Stop, StopReason};
@@ -54,22 +56,38 @@ impl Slot {
 }
 
 impl World {
-    /// A free slot of a device, or of the device with the most of them.
-    pub(super) fn free_slot(&self, device: &str) -> Option<usize> {
-        let free = |index: &usize| {
-            let slot = self.slots.get(*index);
-            slot.is_some_and(|slot| {
-                let named = self.devices.get(slot.device).is_some_and(|known| known.name == device);
-                slot.ticket.is_none() && (device.is_empty() || named)
-            })
+    /// May a run of this spec have a slot of this device?
+    fn may_have(device: &Device, spec: &Spec, executor: &dyn Executor) -> bool {
+        (spec.device.is_empty() || device.name == spec.device) && executor.suits(&device.name, spec)
+    }
+
+    /// Is there a device, free or not, for a run of this spec?
+    pub(super) fn has_device_for(&self, spec: &Spec, executor: &dyn Executor) -> bool {
+        self.devices.iter().any(|device| Self::may_have(device, spec, executor))
+    }
+
+    /// A free slot for a run of this spec (defaults filled in): of the device that has most.
+    pub(super) fn free_slot(&self, spec: &Spec, executor: &dyn Executor) -> Option<usize> {
+        let free_of = |device: usize| {
+            let slots = self.slots.iter().enumerate();
+            slots
+                .filter(move |(_, slot)| slot.device == device && slot.ticket.is_none())
+                .map(|(index, _)| index)
         };
-        let free: Vec<usize> = (0..self.slots.len()).filter(free).collect();
-        let device_of = |index: &usize| self.slots.get(*index).map(|slot| slot.device);
-        let most = |index: &&usize| {
-            let count = free.iter().filter(|other| device_of(other) == device_of(index)).count();
-            (count, std::cmp::Reverse(**index))
-        };
-        free.iter().max_by_key(most).copied()
+        let devices = self
+            .devices
+            .iter()
+            .enumerate()
+            .filter(|(_, device)| Self::may_have(device, spec, executor));
+        let (device, _) = devices.max_by_key(|(index, _)| (free_of(*index).count(), std::cmp::Reverse(*index)))?;
+        free_of(device).next()
+    }
+
+    /// A free slot of this very device.
+    pub(super) fn free_slot_of(&self, name: &str) -> Option<usize> {
+        self.slots.iter().position(|slot| {
+            slot.ticket.is_none() && self.devices.get(slot.device).is_some_and(|device| device.name == name)
+        })
     }
 
     /// The name of a slot's device.
@@ -88,7 +106,7 @@ impl World {
                 self.queue.remove(index);
                 continue;
             };
-            let Some(slot) = self.free_slot(&entry.record.spec.device) else {
+            let Some(slot) = self.free_slot(&entry.record.spec, &*shared.executor) else {
                 index += 1;
                 continue;
             };
@@ -106,16 +124,24 @@ impl World {
 
     /// Starts a run on a free slot.
     pub(super) fn start(&mut self, key: u64, slot: usize, shared: &Arc<Shared>) {
-        let Some(assignment) = self.activate(key, slot) else { return };
-        let name = format!("{} #{}", self.device_of(slot), self.slots.get(slot).map_or(0, |slot| slot.index));
+        let Some(assignment) = self.activate(key, slot) else {
+            return;
+        };
+        let name = format!(
+            "{} #{}",
+            self.device_of(slot),
+            self.slots.get(slot).map_or(0, |slot| slot.index)
+        );
         let Some(taken) = self.slots.get_mut(slot) else { return };
         let sent = match &taken.sender {
             Some(sender) => sender.send(assignment).map_err(|_| "its thread is gone".to_owned()),
-            None => spawn(name, Arc::downgrade(shared)).map_err(|error| error.to_string()).and_then(|sender| {
-                let sent = sender.send(assignment).map_err(|_| "its thread is gone".to_owned());
-                taken.sender = Some(sender);
-                sent
-            }),
+            None => spawn(name, Arc::downgrade(shared))
+                .map_err(|error| error.to_string())
+                .and_then(|sender| {
+                    let sent = sender.send(assignment).map_err(|_| "its thread is gone".to_owned());
+                    taken.sender = Some(sender);
+                    sent
+                }),
         };
         if let Err(why) = sent {
             taken.abandon();

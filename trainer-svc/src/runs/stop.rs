@@ -93,7 +93,11 @@ impl Stop {
                 return;
             }
             state.reason = Some(reason);
-            state.callbacks.iter().map(|(_, callback)| Arc::clone(callback)).collect()
+            state
+                .callbacks
+                .iter()
+                .map(|(_, callback)| Arc::clone(callback))
+                .collect()
         };
         self.inner.changed.notify_all();
         for callback in callbacks {
@@ -128,7 +132,10 @@ impl Stop {
             if left.is_zero() {
                 break;
             }
-            let waited = self.inner.changed.wait_timeout(state, left.min(Duration::from_hours(1)));
+            let waited = self
+                .inner
+                .changed
+                .wait_timeout(state, left.min(Duration::from_hours(1)));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.reason
@@ -149,7 +156,13 @@ mod tests {
         };
         let registered = listen(&stop);
         assert_eq!(stop.sleep(Duration::ZERO), None);
-        for reason in [StopReason::Drain, StopReason::Pause, StopReason::Drain, StopReason::Cancel, StopReason::Stalled] {
+        for reason in [
+            StopReason::Drain,
+            StopReason::Pause,
+            StopReason::Drain,
+            StopReason::Cancel,
+            StopReason::Stalled,
+        ] {
             stop.request(reason);
         }
         assert_eq!(stop.reason(), Some(StopReason::Cancel));

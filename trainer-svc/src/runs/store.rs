@@ -10,7 +10,6 @@
 //! ```
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -128,7 +127,7 @@ impl Store {
     /// All runs, oldest first; those that cannot be read are set aside, with a sentence on each.
     pub(super) fn load(&self, retained: usize, tell: &mut dyn FnMut(String)) -> Result<Vec<Found>, OpenError> {
         let runs = self.dir.join("runs");
-        let mut found: Vec<Found> = Vec::new();
+        let mut folders = Vec::new();
         for entry in fs::read_dir(&runs).map_err(at(&runs))? {
             let folder = entry.map_err(at(&runs))?.path();
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -137,17 +136,24 @@ impl Store {
                 let _ = fs::remove_dir_all(&folder);
                 continue;
             }
-            match read_run(&folder, retained)? {
+            // A run of a newer version ends it here, before anything is set aside.
+            let header = read_header(&folder)?;
+            folders.push((folder, name, header));
+        }
+        let mut found: Vec<Found> = Vec::new();
+        for (folder, name, header) in folders {
+            match header.and_then(|header| read_run(&folder, header, retained)) {
                 Ok((run, read)) => {
                     if read.cut > 0 {
-                        tell(format!("run {}: {} bytes of a torn line were cut off", run.header.id, read.cut));
+                        let (id, cut) = (&run.header.id, read.cut);
+                        tell(format!("run {id}: {cut} bytes of a torn line were cut off"));
                     }
                     let lines = read.lines;
                     found.push(Found { lines, ..run });
                 }
                 Err(why) => {
                     tell(format!("runs/{name} cannot be read and is set aside: {why}"));
-                    let aside = self.free_name(&self.dir.join("damaged"), &name, &HashSet::new());
+                    let aside = free_name(&self.dir.join("damaged"), &name, &HashSet::new());
                     fs::rename(&folder, &aside).map_err(at(&folder))?;
                 }
             }
@@ -156,34 +162,17 @@ impl Store {
         Ok(found)
     }
 
-    /// A name in a folder that nothing has, and that is not avoided: `name`, `name~2`, `name~3`, …
-    #[expect(clippy::unused_self, reason = "names are the store's matter")]
-    fn free_name(&self, folder: &Path, name: &str, avoid: &HashSet<PathBuf>) -> PathBuf {
-        let mut number = 1_u64;
-        loop {
-            let mut file = OsString::from(name);
-            if number > 1 {
-                // No id holds a '~'.
-                file.push(format!("~{number}"));
-            }
-            let path = folder.join(file);
-            if !path.exists() && !avoid.contains(&path) {
-                return path;
-            }
-            number += 1;
-        }
-    }
-
     /// Makes the folder of a new run, complete at once. `avoid`: folders that somebody may still write to.
     pub(super) fn create(&self, header: &Header, first: &Line, avoid: &HashSet<PathBuf>) -> io::Result<PathBuf> {
         let runs = self.dir.join("runs");
         let making = runs.join(format!(".{}", header.key));
         let made = (|| {
             fs::create_dir(&making)?;
-            self.disk.write_new(&making.join(HEADER), &serde_json::to_vec(header)?)?;
+            self.disk
+                .write_new(&making.join(HEADER), &serde_json::to_vec(header)?)?;
             Journal::create(&self.disk, &making, first)?;
             sync_folder(&making)?;
-            let folder = self.free_name(&runs, &header.id, avoid);
+            let folder = free_name(&runs, &header.id, avoid);
             fs::rename(&making, &folder)?;
             sync_folder(&runs)?;
             Ok(folder)
@@ -196,7 +185,7 @@ impl Store {
 
     /// Takes a run out of sight; its files are then removed with [`remove`].
     pub(super) fn discard(&self, folder: &Path, key: u64) -> io::Result<PathBuf> {
-        let trash = self.free_name(&self.dir.join("trash"), &key.to_string(), &HashSet::new());
+        let trash = free_name(&self.dir.join("trash"), &key.to_string(), &HashSet::new());
         fs::rename(folder, &trash)?;
         sync_folder(&self.dir.join("runs"))?;
         Ok(trash)
@@ -251,8 +240,24 @@ fn identity(dir: &Path, disk: &Disk) -> Result<String, OpenError> {
     }
 }
 
-/// The run of a folder; what is wrong with it, where that is its own matter.
-fn read_run(folder: &Path, retained: usize) -> Result<Result<(Found, Read), String>, OpenError> {
+/// A name in a folder that nothing has, and that is not avoided: `name`, `name~2`, `name~3`, … No id holds a '~'.
+fn free_name(folder: &Path, name: &str, avoid: &HashSet<PathBuf>) -> PathBuf {
+    let mut number = 1_u64;
+    loop {
+        let path = if number == 1 {
+            folder.join(name)
+        } else {
+            folder.join(format!("{name}~{number}"))
+        };
+        if !path.exists() && !avoid.contains(&path) {
+            return path;
+        }
+        number += 1;
+    }
+}
+
+/// The header of a run's folder; what is wrong with it, where that is the run's own matter.
+fn read_header(folder: &Path) -> Result<Result<Header, String>, OpenError> {
     let path = folder.join(HEADER);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -261,19 +266,20 @@ fn read_run(folder: &Path, retained: usize) -> Result<Result<(Found, Read), Stri
     if let Err(message) = format_of(&path, &bytes)? {
         return Ok(Err(format!("{HEADER}: {message}")));
     }
-    let header: Header = match serde_json::from_slice(&bytes) {
-        Ok(header) => header,
-        Err(error) => return Ok(Err(format!("{HEADER}: {error}"))),
-    };
+    Ok(serde_json::from_slice(&bytes).map_err(|error| format!("{HEADER}: {error}")))
+}
+
+/// The run of a folder.
+fn read_run(folder: &Path, header: Header, retained: usize) -> Result<(Found, Read), String> {
     let mut journal = Journal::new(folder, retained);
-    let run = journal.read().map(|read| {
-        let found = Found {
-            folder: folder.to_owned(),
-            header,
-            journal,
-            lines: Vec::new(),
-        };
-        (found, read)
-    });
-    Ok(run.map_err(|error| format!("{}: {error}", super::journal::FILE)))
+    let read = journal
+        .read()
+        .map_err(|error| format!("{}: {error}", super::journal::FILE))?;
+    let found = Found {
+        folder: folder.to_owned(),
+        header,
+        journal,
+        lines: Vec::new(),
+    };
+    Ok((found, read))
 }

@@ -47,7 +47,12 @@ impl World {
         let now = Instant::now();
         let mut next = None;
         let mut sooner = |at: Option<Instant>| next = [next, at].into_iter().flatten().min();
-        let keys: Vec<u64> = self.runs.iter().filter(|(_, entry)| entry.active.is_some()).map(|(key, _)| *key).collect();
+        let keys: Vec<u64> = self
+            .runs
+            .iter()
+            .filter(|(_, entry)| entry.active.is_some())
+            .map(|(key, _)| *key)
+            .collect();
         for key in keys {
             let Some(entry) = self.runs.get(&key) else { continue };
             match self.due(entry, now) {
@@ -59,7 +64,12 @@ impl World {
                 Due::Now(Step::Abandon) => self.abandon(key, shared),
             }
         }
-        let unsaved: Vec<u64> = self.runs.iter().filter(|(_, entry)| entry.journal.has_unsaved()).map(|(key, _)| *key).collect();
+        let unsaved: Vec<u64> = self
+            .runs
+            .iter()
+            .filter(|(_, entry)| entry.journal.has_unsaved())
+            .map(|(key, _)| *key)
+            .collect();
         let disk = self.store.disk.clone();
         for key in unsaved {
             if let Some(entry) = self.runs.get_mut(&key)
@@ -74,7 +84,9 @@ impl World {
     }
 
     fn due(&self, entry: &Entry, now: Instant) -> Due {
-        let Some(active) = &entry.active else { return Due::At(None) };
+        let Some(active) = &entry.active else {
+            return Due::At(None);
+        };
         let passed = |since: Instant, limit: Duration| {
             let at = since.checked_add(limit);
             (at.is_some_and(|at| at <= now), at)
@@ -85,7 +97,11 @@ impl World {
                 (false, at) => Due::At(at),
             };
         }
-        let deadline = entry.record.spec.max_duration.filter(|_| entry.record.state == RunState::Running);
+        let deadline = entry
+            .record
+            .spec
+            .max_duration
+            .filter(|_| entry.record.state == RunState::Running);
         let left = deadline.map(|limit| limit.saturating_sub(active.ran()));
         if left.is_some_and(|left| left.is_zero()) {
             return Due::Now(Step::Order(StopReason::Deadline));

@@ -79,6 +79,8 @@ pub(super) struct Aftermath {
     pub(super) stops: Vec<(Stop, StopReason)>,
     pub(super) told: Vec<(Severity, String)>,
     pub(super) trash: Vec<PathBuf>,
+    /// Something may be due sooner than the watchdog thinks.
+    pub(super) ring: bool,
 }
 
 /// Everything behind the lock.
@@ -105,7 +107,10 @@ impl World {
 
     /// Folders that somebody may still write to.
     pub(super) fn haunted(&self) -> HashSet<PathBuf> {
-        self.stragglers.values().map(|straggler| straggler.folder.clone()).collect()
+        self.stragglers
+            .values()
+            .map(|straggler| straggler.folder.clone())
+            .collect()
     }
 
     /// The next line of a run. `skip`: numbers that are left out.
@@ -126,9 +131,13 @@ impl World {
 
     /// Writes an event down; then, and only then, it has happened.
     pub(super) fn append(&mut self, key: u64, what: Happening, facts: Facts, skip: i64) -> io::Result<()> {
-        let Some(entry) = self.runs.get(&key) else { return Ok(()) };
+        let Some(entry) = self.runs.get(&key) else {
+            return Ok(());
+        };
         let line = self.line(entry, what, facts, skip);
-        let Some(entry) = self.runs.get_mut(&key) else { return Ok(()) };
+        let Some(entry) = self.runs.get_mut(&key) else {
+            return Ok(());
+        };
         entry.journal.append(&self.store.disk, &line)?;
         entry.record.apply(line);
         self.aftermath.touched.push(key);
@@ -137,7 +146,9 @@ impl World {
 
     /// Changes a run's state, if that is legal, after bringing its cost up to date where that is final for now.
     pub(super) fn change(&mut self, key: u64, cause: Cause, detail: &str, facts: Facts) -> io::Result<()> {
-        let Some(entry) = self.runs.get(&key) else { return Ok(()) };
+        let Some(entry) = self.runs.get(&key) else {
+            return Ok(());
+        };
         let state = entry.record.state;
         let Ok(way) = transition(state, cause) else {
             // Causes come from this crate alone and fit the state.
@@ -160,6 +171,8 @@ impl World {
             && let Some(active) = &mut entry.active
         {
             active.running_since.get_or_insert_with(Instant::now);
+            // From now on its time counts.
+            self.aftermath.ring = true;
         }
         if !state.holds_slot() {
             entry.pause_wanted = false;
@@ -172,7 +185,9 @@ impl World {
 
     /// Brings a run's cost up to date, with an event if it grew.
     pub(super) fn account(&mut self, key: u64) -> io::Result<()> {
-        let Some(entry) = self.runs.get(&key) else { return Ok(()) };
+        let Some(entry) = self.runs.get(&key) else {
+            return Ok(());
+        };
         let held = entry.active.as_ref().map_or(entry.record.held, Active::held);
         let cost = entry.record.cost_of(held, self.settings.capabilities.prices.as_ref());
         if cost == entry.record.cost {
@@ -192,7 +207,10 @@ impl World {
     pub(super) fn fail_unwritten(&mut self, key: u64, error: &io::Error) {
         let Some(entry) = self.runs.get(&key) else { return };
         let (id, ended) = (entry.record.id.clone(), entry.record.state.is_ended());
-        self.tell(Severity::Error, format!("run {id}: its events cannot be written: {error}"));
+        self.tell(
+            Severity::Error,
+            format!("run {id}: its events cannot be written: {error}"),
+        );
         let (failure, detail) = if is_full(error) {
             (Failure::DiskFull, "the disk is full")
         } else {
@@ -214,7 +232,9 @@ impl World {
         let Some(entry) = self.runs.get(&key) else { return };
         let held = entry.active.as_ref().map_or(entry.record.held, Active::held);
         let cost = entry.record.cost_of(held, self.settings.capabilities.prices.as_ref());
-        let Ok(way) = transition(entry.record.state, cause) else { return };
+        let Ok(way) = transition(entry.record.state, cause) else {
+            return;
+        };
         let grown = (cost != entry.record.cost).then_some(Happening::Cost(cost));
         for what in grown.into_iter().chain([Happening::State(way, detail.to_owned())]) {
             let Some(entry) = self.runs.get(&key) else { return };
@@ -222,6 +242,7 @@ impl World {
             if let Some(entry) = self.runs.get_mut(&key) {
                 entry.journal.keep_unsaved(&line);
                 entry.record.apply(line);
+                self.aftermath.ring = true;
             }
         }
         self.aftermath.touched.push(key);
@@ -232,6 +253,7 @@ impl World {
     pub(super) fn order_end(&mut self, key: u64, reason: StopReason) {
         if let Some(active) = self.runs.get_mut(&key).and_then(|entry| entry.active.as_mut()) {
             active.ending.get_or_insert_with(Instant::now);
+            self.aftermath.ring = true;
             self.aftermath.stops.push((active.stop.clone(), reason));
         }
     }

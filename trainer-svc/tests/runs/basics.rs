@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use trainer_kit::Refusal;
-use trainer_kit::event::Happening;
+use trainer_kit::event::{EvaluationKind, Happening};
 use trainer_kit::spec::RetentionSet;
 use trainer_kit::state::{Failure, RunState, WaitReason};
 use trainer_svc::runs::Roots;
@@ -13,6 +13,7 @@ use crate::world::{World, is_queue_full, losses, settings, spec, states};
 
 #[test]
 fn a_run_does_its_work_and_is_the_sum_of_its_events() {
+    use RunState as S;
     let folder = tempfile::tempdir().unwrap();
     let world = World::open(folder.path());
     let mut asked = spec(&[0, 7, 23], &[]);
@@ -21,17 +22,24 @@ fn a_run_does_its_work_and_is_the_sum_of_its_events() {
         data: asked.data.clone(),
     });
     let created = world.create("run", &asked);
-    assert_eq!((created.last_sequence >= 1, created.spec.hyperparameters.epochs), (true, Some(1)));
+    assert_eq!(
+        (created.last_sequence >= 1, created.spec.hyperparameters.epochs),
+        (true, Some(1))
+    );
     let run = world.until_state("run", RunState::Succeeded);
-    let held_out: Vec<_> = losses(&run).into_iter().filter(|(_, loss)| *loss != 3.0 && *loss != 3.5).collect();
-    assert_eq!(held_out, fake::losses(&asked));
+    assert_eq!(losses(&run), fake::losses(&asked));
+    let kinds = [EvaluationKind::RetentionBefore, EvaluationKind::RetentionAfter];
+    assert!(
+        kinds
+            .iter()
+            .all(|kind| run.evaluations.iter().any(|found| found.kind == *kind))
+    );
     assert_eq!(run.spec.hyperparameters.sequence_length, Some(128));
     assert!(run.started >= Some(run.created) && run.ended >= run.started);
     assert_eq!((run.device.as_str(), run.model_digest.as_str()), ("cpu", "fake:model"));
     assert!(std::path::Path::new(&run.artifact_uri).join("weights").exists());
 
     let events = world.events("run");
-    use RunState as S;
     assert_eq!(states(&events), [S::Queued, S::Preparing, S::Running, S::Succeeded]);
     assert!(events.is_sorted_by(|a, b| a.sequence < b.sequence && a.at <= b.at));
     assert_eq!(events.last().map(|event| event.sequence), Some(run.last_sequence));
@@ -51,7 +59,10 @@ fn a_run_does_its_work_and_is_the_sum_of_its_events() {
     // The same again is the same run; another spec is refused.
     assert_eq!(world.create("run", &asked).last_sequence, run.last_sequence);
     let other = spec(&[0], &[]);
-    assert_eq!(world.manager.create("run", other), Err(Refusal::Exists("run".to_owned())));
+    assert_eq!(
+        world.manager.create("run", other),
+        Err(Refusal::Exists("run".to_owned()))
+    );
     assert_eq!(world.fake.executions.load(Ordering::Relaxed), 1);
     world.manager.delete("run").unwrap();
     assert!(matches!(world.manager.get("run"), Err(Refusal::NotFound(_))));
@@ -63,7 +74,7 @@ fn a_run_does_its_work_and_is_the_sum_of_its_events() {
 #[test]
 fn the_queue_is_first_in_first_out_and_says_why_runs_wait() {
     let folder = tempfile::tempdir().unwrap();
-    let world = World::with(settings(folder.path()), &[("a", 1), ("b", 1)]);
+    let world = World::with(&settings(folder.path()), &[("a", 1), ("b", 1)]);
     let busy = spec(&[1], &[("hang_at", 0)]);
     let mut on_a = spec(&[1], &[]);
     on_a.device = "a".to_owned();
@@ -71,17 +82,27 @@ fn the_queue_is_first_in_first_out_and_says_why_runs_wait() {
     let first = world.until_state("one", RunState::Running);
     assert_eq!(first.device, "a");
     let waiting = world.create("for-a", &on_a);
-    assert_eq!((waiting.state, waiting.wait), (RunState::Queued, Some(WaitReason::DeviceBusy)));
+    assert_eq!(
+        (waiting.state, waiting.wait),
+        (RunState::Queued, Some(WaitReason::DeviceBusy))
+    );
     // Who waits for a taken device does not hold up the others.
     world.create("any", &spec(&[1], &[]));
     world.until_state("any", RunState::Succeeded);
     world.create("two", &busy);
     world.until_state("two", RunState::Running);
-    let queued: Vec<_> = ["three", "four"].into_iter().map(|id| world.create(id, &spec(&[1], &[]))).collect();
+    let queued: Vec<_> = ["three", "four"]
+        .into_iter()
+        .map(|id| world.create(id, &spec(&[1], &[])))
+        .collect();
     assert_eq!(queued[1].wait, Some(WaitReason::NoFreeSlot));
     assert_eq!(queued[1].queue_position, Some(2));
-    assert!(is_queue_full(world.manager.create("five", spec(&[1], &[]))));
-    assert_eq!(world.create("four", &spec(&[1], &[])).queue_position, Some(2), "a repeated create is answered");
+    assert!(is_queue_full(&world.manager.create("five", spec(&[1], &[]))));
+    assert_eq!(
+        world.create("four", &spec(&[1], &[])).queue_position,
+        Some(2),
+        "a repeated create is answered"
+    );
     let info = world.manager.info();
     assert_eq!((info.queued, info.active, info.queue_limit), (3, 2, 3));
     world.manager.cancel("two").unwrap();
@@ -115,7 +136,8 @@ fn a_run_that_ends_badly_says_why_and_the_next_one_goes_on() {
         assert!(!run.detail.is_empty() && run.evaluations.iter().all(|found| found.loss.is_finite()));
         assert_eq!(run.artifact_uri.is_empty(), id != "skips");
     }
-    assert!(world.told("as it was told"), "the words of a panic are for the operator");
+    // The words of a panic are for the operator.
+    world.until_told("as it was told");
     assert!(!world.get("panics").detail.contains("told"));
     world.create("well", &spec(&[4], &[]));
     world.until_state("well", RunState::Succeeded);
@@ -127,10 +149,10 @@ fn references_outside_of_the_roots_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(&folder.path().join("state"));
     settings.roots = Roots {
-        model: vec![folder.path().join("models")],
-        data: vec![folder.path().join("data")],
+        model: Some(vec![folder.path().join("models")]),
+        data: Some(vec![folder.path().join("data")]),
     };
-    let world = World::with(settings, &[("cpu", 1)]);
+    let world = World::with(&settings, &[("cpu", 1)]);
     let mut asked = spec(&[1], &[]);
     asked.model.uri = folder.path().join("models/../secret").display().to_string();
     asked.data.uri = folder.path().join("data/x").display().to_string();
@@ -138,7 +160,10 @@ fn references_outside_of_the_roots_are_refused() {
         Err(Refusal::Invalid(violations)) => violations.into_iter().map(|v| v.field).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(fields(world.manager.create("r", asked.clone()).map(drop)), ["spec.model.uri"]);
+    assert_eq!(
+        fields(world.manager.create("r", asked.clone()).map(drop)),
+        ["spec.model.uri"]
+    );
     assert_eq!(fields(world.manager.estimate(&asked).map(drop)), ["spec.model.uri"]);
     asked.model.uri = "hf://org/name".to_owned();
     world.create("r", &asked);

@@ -150,7 +150,9 @@ impl Executor for Fake {
         self.executions.fetch_add(1, Ordering::Relaxed);
         let spec = &job.spec;
         let mut weights = Weights { step: 0, hash: 0 };
-        if job.resume && let Some(saved) = Weights::load(&job.folder) {
+        if job.resume
+            && let Some(saved) = Weights::load(&job.folder)
+        {
             weights = saved;
         }
         let preparing = std::time::Instant::now();
@@ -176,13 +178,22 @@ impl Executor for Fake {
                     return Ok(done);
                 }
             }
-            let loss = if label(spec, "nan") == Some(size) { f64::NAN } else { weights.loss() };
+            let loss = if label(spec, "nan") == Some(size) {
+                f64::NAN
+            } else {
+                weights.loss()
+            };
             if label(spec, "skip") != Some(size) {
                 desk.report(evaluation(EvaluationKind::HeldOut, size, loss, ""));
             }
         }
         for set in &spec.retention_sets {
-            desk.report(evaluation(EvaluationKind::RetentionAfter, spec.data_size_max(), 3.5, &set.name));
+            desk.report(evaluation(
+                EvaluationKind::RetentionAfter,
+                spec.data_size_max(),
+                3.5,
+                &set.name,
+            ));
         }
         std::fs::create_dir_all(job.artifact()).unwrap();
         std::fs::write(job.artifact().join("weights"), weights.hash.to_le_bytes()).unwrap();
@@ -210,7 +221,11 @@ fn step(job: &Job, desk: &dyn Desk, weights: &mut Weights, total: i64) -> Result
         desk.report(Report::Log(Severity::Info, "heard nothing".to_owned()));
         std::fs::write(job.folder.join("late"), "x").ok();
     }
-    let time = if here("hang_at") { Duration::MAX } else { millis(spec, "step_ms", 1) };
+    let time = if here("hang_at") {
+        Duration::MAX
+    } else {
+        millis(spec, "step_ms", 1)
+    };
     match desk.stop().sleep(time) {
         None => {}
         Some(reason) => {

@@ -8,6 +8,8 @@
 )]
 
 mod basics;
+#[cfg(feature = "server")]
+mod conformance;
 mod crash;
 mod disk;
 mod fake;

@@ -1,13 +1,11 @@
 //! Cancelling, pausing, resuming, draining.
 
-use std::time::Duration;
-
 use trainer_kit::Refusal;
 use trainer_kit::event::Happening;
 use trainer_kit::state::{RunState, WaitReason};
 
 use crate::fake;
-use crate::world::{World, losses, settings, spec, states};
+use crate::world::{PATIENCE, World, losses, settings, spec, states};
 
 #[test]
 fn a_run_is_cancelled_in_whichever_state_it_is() {
@@ -31,13 +29,17 @@ fn a_run_is_cancelled_in_whichever_state_it_is() {
     world.until_state("preparing", RunState::Preparing);
     world.manager.cancel("preparing").unwrap();
     world.until_state("preparing", RunState::Cancelled);
-    assert!(matches!(world.manager.pause("running"), Err(Refusal::WrongState { .. })));
+    assert!(matches!(
+        world.manager.pause("running"),
+        Err(Refusal::WrongState { .. })
+    ));
     assert!(matches!(world.manager.delete("running"), Ok(())));
     world.close();
 }
 
 #[test]
 fn a_run_that_was_paused_reports_what_it_would_have_reported() {
+    use RunState as S;
     let folder = tempfile::tempdir().unwrap();
     let world = World::open(folder.path());
     let asked = spec(&[0, 20, 60], &[("step_ms", 3)]);
@@ -57,9 +59,14 @@ fn a_run_that_was_paused_reports_what_it_would_have_reported() {
     }
     let run = world.until_state("run", RunState::Succeeded);
     assert_eq!(losses(&run), fake::losses(&asked));
-    use RunState as S;
     let round = [S::Preparing, S::Running, S::Paused, S::Queued];
-    let expected: Vec<_> = [&[S::Queued][..], &round, &round, &[S::Preparing, S::Running, S::Succeeded]].concat();
+    let expected: Vec<_> = [
+        &[S::Queued][..],
+        &round,
+        &round,
+        &[S::Preparing, S::Running, S::Succeeded],
+    ]
+    .concat();
     assert_eq!(states(&world.events("run")), expected);
     let steps: Vec<i64> = run.checkpoints.iter().map(|checkpoint| checkpoint.step).collect();
     assert!(steps.is_sorted_by(|a, b| a < b), "{steps:?}");
@@ -92,7 +99,7 @@ fn what_is_drained_goes_on_at_the_next_start() {
     world.create("paused", &spec(&[2], &[]));
     world.manager.pause("paused").unwrap();
     world.until_step("run", 12);
-    assert_eq!(world.manager.drain(Duration::from_secs(60)), 0);
+    assert_eq!(world.manager.drain(PATIENCE), 0);
     let drained = world.get("run");
     assert_eq!((drained.state, drained.checkpoints.len()), (RunState::Running, 1));
     assert_eq!(world.manager.create("late", spec(&[1], &[])), Err(Refusal::Draining));
@@ -115,7 +122,7 @@ fn what_is_drained_goes_on_at_the_next_start() {
 #[test]
 fn fewer_slots_after_a_restart_make_runs_wait_or_take_their_device_away() {
     let folder = tempfile::tempdir().unwrap();
-    let world = World::with(settings(folder.path()), &[("a", 2), ("b", 1)]);
+    let world = World::with(&settings(folder.path()), &[("a", 2), ("b", 1)]);
     let asked = spec(&[30], &[("step_ms", 3)]);
     let mut on_b = asked.clone();
     on_b.device = "b".to_owned();
@@ -126,7 +133,7 @@ fn fewer_slots_after_a_restart_make_runs_wait_or_take_their_device_away() {
     }
     world.until_step("on-b", 2);
     world.close();
-    let world = World::with(settings(folder.path()), &[("a", 1)]);
+    let world = World::with(&settings(folder.path()), &[("a", 1)]);
     let run = world.get("on-b");
     assert_eq!(run.state, RunState::Preempted, "{run:?}");
     for id in ["one", "two"] {

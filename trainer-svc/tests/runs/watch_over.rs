@@ -36,7 +36,9 @@ fn time_counts_over_restarts() {
         let world = World::open(folder.path());
         world.create("run", &asked);
         let begun = std::time::Instant::now();
-        let run = world.until("run", |run| run.state.is_ended() || begun.elapsed() > Duration::from_millis(400));
+        let run = world.until("run", |run| {
+            run.state.is_ended() || begun.elapsed() > Duration::from_millis(400)
+        });
         ran += begun.elapsed();
         starts += 1;
         world.close();
@@ -54,7 +56,7 @@ fn a_run_that_falls_silent_fails_and_one_that_only_prepares_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(folder.path());
     settings.stall_timeout = Duration::from_secs(1);
-    let world = World::with(settings, &[("cpu", 2)]);
+    let world = World::with(&settings, &[("cpu", 2)]);
     world.create("silent", &spec(&[9], &[("hang_at", 3)]));
     world.create("patient", &spec(&[9], &[("prepare_ms", 2_500)]));
     let run = world.until_state("silent", RunState::Failed);
@@ -68,13 +70,13 @@ fn a_thread_that_does_not_stop_is_left_behind_and_does_no_harm() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(folder.path());
     settings.stop_grace = Duration::from_millis(100);
-    let world = World::with(settings, &[("cpu", 1)]);
+    let world = World::with(&settings, &[("cpu", 1)]);
     let deaf = spec(&[9], &[("deaf_at", 3), ("deaf_ms", 1_500)]);
     world.create("deaf", &deaf);
     world.until_step("deaf", 3);
     world.manager.cancel("deaf").unwrap();
     let run = world.until_state("deaf", RunState::Cancelled);
-    assert!(world.told("left behind"));
+    world.until_told("left behind");
     // The slot is free again, also for a new run of this name, whose folder is another.
     world.manager.delete("deaf").unwrap();
     world.create("deaf", &spec(&[4], &[]));

@@ -1,13 +1,13 @@
 //! A manager over a folder, and what the tests ask of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use trainer_kit::Refusal;
 use trainer_kit::capability::Capabilities;
 use trainer_kit::cost::PriceTable;
-use trainer_kit::event::{Event, Happening, Severity};
+use trainer_kit::event::{EvaluationKind, Event, Happening, Severity};
 use trainer_kit::run::Run;
 use trainer_kit::spec::{Hyperparameters, Method, MethodKind, Reference, Spec};
 use trainer_kit::state::RunState;
@@ -16,7 +16,7 @@ use trainer_svc::runs::{Listener, Manager, OpenError, Roots, Settings, system_cl
 use crate::fake::Fake;
 
 /// Everything ends within this time, however busy the machine is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Hears what is told, and calls back at every change.
 #[derive(Default)]
@@ -43,6 +43,7 @@ pub(crate) struct World {
     pub(crate) manager: Manager,
     pub(crate) fake: Arc<Fake>,
     pub(crate) ear: Arc<Ear>,
+    dir: PathBuf,
 }
 
 pub(crate) fn capabilities() -> Capabilities {
@@ -85,16 +86,22 @@ impl World {
     pub(crate) fn try_open(settings: Settings, fake: Fake, ear: Ear) -> Result<Self, OpenError> {
         let (fake, ear) = (Arc::new(fake), Arc::new(ear));
         let listener: Arc<dyn Listener> = ear.clone();
+        let dir = settings.state_dir.clone();
         let manager = Manager::open(settings, "0.0.0", fake.clone(), listener, system_clock())?;
-        Ok(Self { manager, fake, ear })
+        Ok(Self {
+            manager,
+            fake,
+            ear,
+            dir,
+        })
     }
 
     /// One slot on `cpu`.
     pub(crate) fn open(dir: &Path) -> Self {
-        Self::with(settings(dir), &[("cpu", 1)])
+        Self::with(&settings(dir), &[("cpu", 1)])
     }
 
-    pub(crate) fn with(settings: Settings, slots: &[(&str, u32)]) -> Self {
+    pub(crate) fn with(settings: &Settings, slots: &[(&str, u32)]) -> Self {
         // The manager before this one may still be letting go of the folder.
         let end = Instant::now() + PATIENCE;
         loop {
@@ -134,21 +141,33 @@ impl World {
     }
 
     pub(crate) fn until_step(&self, id: &str, step: i64) -> Run {
-        self.until(id, |run| run.progress.as_ref().is_some_and(|progress| progress.step >= step))
+        self.until(id, |run| {
+            run.progress.as_ref().is_some_and(|progress| progress.step >= step)
+        })
     }
 
     pub(crate) fn events(&self, id: &str) -> Vec<Event> {
-        let key = self.manager.watched(id, 0).unwrap();
-        self.manager.read(key, 0, usize::MAX).unwrap().0
+        let log = self.manager.watch(id, 0).unwrap();
+        log.read(0, usize::MAX).unwrap().0
     }
 
-    pub(crate) fn told(&self, text: &str) -> bool {
-        self.ear.told.lock().unwrap().iter().any(|told| told.contains(text))
+    /// Waits until the operator is told this.
+    pub(crate) fn until_told(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.ear.told.lock().unwrap().iter().any(|told| told.contains(text)) {
+            assert!(Instant::now() < end, "nobody is told {text:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Lets the manager go, and everything that works for it.
     pub(crate) fn close(self) {
         assert_eq!(self.manager.drain(PATIENCE), 0);
+        let Self { manager, dir, .. } = self;
+        drop(manager);
+        let lock = std::fs::File::open(dir.join("lock")).unwrap();
+        // Threads that have just finished let go of the folder a moment later.
+        lock.lock().unwrap();
     }
 }
 
@@ -174,14 +193,21 @@ pub(crate) fn spec(sizes: &[i64], labels: &[(&str, i64)]) -> Spec {
         retention_sets: Vec::new(),
         device: String::new(),
         max_duration: None,
-        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), value.to_string())).collect(),
+        labels: labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.to_string()))
+            .collect(),
         initial_adapter: None,
     }
 }
 
 /// Held-out losses, in order.
 pub(crate) fn losses(run: &Run) -> Vec<(i64, f64)> {
-    run.evaluations.iter().map(|found| (found.data_size, found.loss)).collect()
+    let held_out = run
+        .evaluations
+        .iter()
+        .filter(|found| found.kind == EvaluationKind::HeldOut);
+    held_out.map(|found| (found.data_size, found.loss)).collect()
 }
 
 /// The states that a run went through.
@@ -194,6 +220,15 @@ pub(crate) fn states(events: &[Event]) -> Vec<RunState> {
     events.iter().filter_map(state).collect()
 }
 
-pub(crate) fn is_queue_full(answer: Result<Run, Refusal>) -> bool {
+pub(crate) fn is_queue_full(answer: &Result<Run, Refusal>) -> bool {
     matches!(answer, Err(Refusal::QueueFull))
+}
+
+/// Whole lines of a file.
+pub(crate) fn lines(path: &Path) -> usize {
+    std::fs::read(path).map_or(0, |text| {
+        text.split_inclusive(|byte| *byte == b'\n')
+            .filter(|line| line.ends_with(b"\n"))
+            .count()
+    })
 }
