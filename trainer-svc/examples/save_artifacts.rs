@@ -28,8 +28,8 @@ fn changed(tensor: &HostTensor) -> HostTensor {
     HostTensor::new(tensor.shape(), Elements::F32(elements.collect())).unwrap()
 }
 
-fn tune_model(device: &Device, name: &str, target: &Path) -> Value {
-    let dir = fixtures().join("models").join(name);
+fn tune_model(device: &Device, kind: &str, name: &str, target: &Path) -> Value {
+    let dir = fixtures().join(kind).join(name);
     let model = arch::open(&dir).unwrap();
     let read = |parameter: &arch::Parameter| {
         let tensor = model.checkpoint.read(&parameter.name, &parameter.shape).unwrap();
@@ -88,9 +88,11 @@ fn main() {
     let target = PathBuf::from(std::env::args_os().nth(1).unwrap());
     let device = cpu();
     let mut found = Map::new();
-    for name in names("models") {
-        let value = tune_model(&device, &name, &target.join(&name));
-        found.insert(name, value);
+    for kind in ["models", "exported"] {
+        for name in names(kind) {
+            let value = tune_model(&device, kind, &name, &target.join(&name));
+            found.insert(name, value);
+        }
     }
     for name in names("adapters") {
         let value = tune_adapter(&device, &name, &target.join(&name));

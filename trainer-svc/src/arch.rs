@@ -9,17 +9,21 @@
 //! | `llama.rs` | `llama`, `mistral`, `qwen2` |
 //! | `gpt_neox.rs` | `gpt_neox` |
 //! | `opt.rs` | `opt` |
+//! | `imported.rs` | any, exported to ONNX |
 //!
 //! Dropout, which regularises pretraining, is not built: graphs are deterministic.
 
 mod config;
 mod gpt2;
 mod gpt_neox;
+mod imported;
 mod layers;
 mod llama;
 mod open;
 mod opt;
 mod rotary;
+#[cfg(test)]
+mod tests;
 
 use thiserror::Error;
 

@@ -3,12 +3,15 @@
 //! Opening reads the configuration and the headers; a tensor is read when it is asked for, so that a large model is never in
 //! host memory as a whole. Pickled weights (`pytorch_model.bin`) are refused: reading a pickle can run any code.
 //!
+//! A model exported to ONNX is a checkpoint, too: its initializers are the tensors.
+//!
 //! A folder is somebody else's work. Every number in it is checked before it is used, and no name in it opens a file elsewhere.
 
 mod error;
 mod folder;
 mod header;
 mod index;
+mod onnx;
 mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +63,7 @@ pub struct Checkpoint {
     config: Map<String, Value>,
     files: Vec<PathBuf>,
     tensors: BTreeMap<String, (usize, StoredTensor)>,
+    onnx: Option<onnx::Exported>,
 }
 
 impl Checkpoint {
@@ -76,6 +80,7 @@ impl Checkpoint {
             config,
             files,
             tensors,
+            onnx: None,
         })
     }
 
@@ -128,7 +133,16 @@ impl Checkpoint {
         let (Some((name, path, tensor)), None) = (self.locate(parameter), &wrong) else {
             return Err(self.mismatch(wrong.into_iter()));
         };
-        read_tensor(path, name, tensor)
+        match &self.onnx {
+            Some(exported) => exported.read(path, name),
+            None => read_tensor(path, name, tensor),
+        }
+    }
+
+    /// Was it exported to ONNX, in this file?
+    #[must_use]
+    pub fn onnx_file(&self) -> Option<&Path> {
+        self.onnx.as_ref().and(self.files.first()).map(PathBuf::as_path)
     }
 
     /// Are all parameters of a model there, with the right shapes, stored as floats?
@@ -229,7 +243,7 @@ fn locate_weights(folder: &Folder) -> Result<Weights, CheckpointError> {
     if let Some(weights) = index::read(folder)? {
         return Ok(weights);
     }
-    let others = folder.ending_in(&[
+    let mut others = folder.ending_in(&[
         ".bin",
         ".bin.index.json",
         ".pt",
@@ -239,6 +253,10 @@ fn locate_weights(folder: &Folder) -> Result<Weights, CheckpointError> {
         ".msgpack",
         ".gguf",
     ]);
+    // What a training run leaves beside its weights.
+    let besides = ["training_args", "optimizer", "scheduler", "rng_state"];
+    others.retain(|name| !besides.iter().any(|stem| name.starts_with(stem)));
+    others.sort_by_key(|name| !name.starts_with("pytorch_model"));
     let path = folder.path().to_owned();
     Err(match others.into_iter().next() {
         Some(found) => CheckpointError::OtherFormat { folder: path, found },

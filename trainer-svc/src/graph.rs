@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+pub(crate) use self::infer::broadcast;
 pub use self::op::Op;
 use crate::tensor::{ElementType, HostTensor};
 

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::config::Fields;
 use super::gpt_neox::GptNeoX;
 use super::gpt2::Gpt2;
+use super::imported::Imported;
 use super::llama::Llama;
 use super::opt::Opt;
 use super::{Adapt, ArchError, ConfigError, Decoder, Forward, Linear, Parameter};
@@ -59,16 +60,24 @@ pub enum OpenError {
 /// The folder is broken, the architecture is unknown or asks for something that is not built, or weights are missing or have
 /// other shapes than the configuration says: all of them are listed.
 pub fn open(dir: &Path) -> Result<Model, OpenError> {
-    let checkpoint = Checkpoint::open(dir)?;
     let folder = || dir.display().to_string();
-    let decoder = decoder(checkpoint.config()).map_err(|source| OpenError::Config {
+    let arch = |source| OpenError::Arch {
         folder: folder(),
         source,
-    })?;
-    let Outline { parameters, .. } = outline(decoder.as_ref()).map_err(|source| OpenError::Arch {
-        folder: folder(),
-        source,
-    })?;
+    };
+    let (checkpoint, decoder): (_, Box<dyn Decoder>) = if let Some((checkpoint, exported)) = Checkpoint::open_onnx(dir)?
+    {
+        let decoder = Imported::new(exported, checkpoint.config()).map_err(arch)?;
+        (checkpoint, Box::new(decoder))
+    } else {
+        let checkpoint = Checkpoint::open(dir)?;
+        let decoder = decoder(checkpoint.config()).map_err(|source| OpenError::Config {
+            folder: folder(),
+            source,
+        })?;
+        (checkpoint, decoder)
+    };
+    let Outline { parameters, .. } = outline(decoder.as_ref()).map_err(arch)?;
     checkpoint.check(&parameters)?;
     Ok(Model {
         decoder,

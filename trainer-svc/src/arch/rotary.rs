@@ -205,3 +205,58 @@ fn inverse_frequency(base: f64, pair: usize, rotated: usize) -> f32 {
 fn round(x: f64) -> f32 {
     x as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const KEYS: Keys = Keys {
+        base: "rope_theta",
+        share: None,
+    };
+
+    fn read(config: &Value) -> Rotary {
+        Rotary::read(Fields::new(config.as_object().unwrap()), KEYS, 64, 131_072).unwrap()
+    }
+
+    #[test]
+    fn frequencies_fall_from_one_to_the_base() {
+        let rotary = read(&json!({}));
+        assert_eq!(rotary.pairs(), 32);
+        assert!((rotary.inverse_frequencies[0] - 1.0).abs() < f32::EPSILON);
+        assert!((f64::from(rotary.inverse_frequencies[16]) - 0.01).abs() < 1e-9);
+        // transformers 5, or 4 with everything in one place.
+        let nested = json!({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}, "rope_theta": 7.0});
+        assert_eq!(read(&nested), rotary);
+    }
+
+    #[test]
+    fn llama_3_leaves_short_waves_and_stretches_long_ones() {
+        let scaling = json!({
+            "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        });
+        let plain = read(&json!({"rope_theta": 500_000.0})).inverse_frequencies;
+        let scaled = read(&json!({"rope_theta": 500_000.0, "rope_scaling": scaling})).inverse_frequencies;
+        let ratios: Vec<f64> = plain.iter().zip(&scaled).map(|(a, b)| f64::from(a / b)).collect();
+        assert!(
+            (ratios[0] - 1.0).abs() < 1e-6 && (ratios[31] - 32.0).abs() < 1e-4,
+            "{ratios:?}"
+        );
+        assert!(ratios.windows(2).all(|pair| pair[0] <= pair[1] + 1e-5), "{ratios:?}");
+        assert!(ratios.iter().any(|&ratio| ratio > 1.01 && ratio < 31.9), "{ratios:?}");
+    }
+
+    #[test]
+    fn tables_hold_the_factor() {
+        let mut graph = Graph::new();
+        let tables = read(&json!({})).tables(&mut graph, 3, 0.5).unwrap();
+        let cosines = graph.constant_value(tables.cosines).unwrap();
+        assert_eq!(cosines.shape(), [3, 32]);
+        let found = cosines.as_f32().unwrap();
+        assert!((f64::from(found[0]) - 0.5).abs() < 1e-7);
+        assert!((f64::from(found[64]) - 0.5 * 2.0_f64.cos()).abs() < 1e-7);
+    }
+}

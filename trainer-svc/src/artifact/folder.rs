@@ -35,9 +35,10 @@ pub(super) const COPIED: [&str; 13] = [
     "preprocessor_config.json",
 ];
 /// Files of models and adapters besides weights.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
     "config.json",
     "adapter_config.json",
+    "model.onnx",
     "model.safetensors.index.json",
     "README.md",
     "LICENSE",

@@ -1,5 +1,7 @@
 //! A whole model: a checkpoint like the one it was tuned from.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,6 +12,10 @@ use super::tensors::{self, Planned};
 use super::{ArtifactError, Fetch};
 use crate::arch::Parameter;
 use crate::checkpoint::{Checkpoint, INDEX, StoredType, WEIGHTS};
+use crate::graph::onnx::with_weights;
+
+/// The file of a model that was exported to ONNX.
+pub(super) const ONNX: &str = "model.onnx";
 
 /// Type of written weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,7 +49,8 @@ impl Default for SaveOptions {
 }
 
 /// Writes a model: weights under the names of the source's files, with its configuration and tokenizer. `parameters` are those of
-/// the model's graph; masks and other buffers of old files are left out.
+/// the model's graph; masks and other buffers of old files are left out. A model that was exported to ONNX is written as such, in one file,
+/// and its weights keep their types.
 ///
 /// # Errors
 /// The folder exists, the disk is full, a weight cannot be fetched or has another shape.
@@ -61,13 +68,19 @@ pub fn save_model(
         .collect();
     planned.sort_by(|a, b| a.name.cmp(&b.name));
 
-    pending.write("config.json", |writer| {
-        Ok(write_json(writer, config(source, options.weights))?)
-    })?;
+    // A model that was exported to ONNX may have none.
+    if !source.config().is_empty() {
+        let config = config(source, options.weights);
+        pending.write("config.json", |writer| Ok(write_json(writer, config)?))?;
+    }
     for name in COPIED {
         if let Some(path) = source.folder().file(name)? {
             pending.copy(name, &path)?;
         }
+    }
+    if let Some(path) = source.onnx_file() {
+        write_onnx(&pending, path, &planned, fetch)?;
+        return pending.commit();
     }
     let shards = shards(planned, options.shard_bytes)?;
     if let [tensors] = shards.as_slice() {
@@ -86,6 +99,21 @@ pub fn save_model(
     let index = json!({"metadata": {"total_size": total}, "weight_map": map});
     pending.write(INDEX, |writer| Ok(write_json(writer, index)?))?;
     pending.commit()
+}
+
+/// The exported model with other weights, which keep the types that they have there.
+fn write_onnx(pending: &Pending, path: &Path, planned: &[Planned], fetch: &mut Fetch<'_>) -> Result<(), ArtifactError> {
+    let bytes = fs::read(path).map_err(|source| ArtifactError::io(path, source))?;
+    let mut weights = BTreeMap::new();
+    for tensor in planned {
+        weights.insert(tensor.source.clone(), tensor.fetch(fetch)?);
+    }
+    let beside = path.parent().unwrap_or(path);
+    let model = with_weights(&bytes, beside, &weights).map_err(|error| ArtifactError::Weight {
+        name: path.display().to_string(),
+        message: error.to_string(),
+    })?;
+    pending.write(ONNX, |writer| Ok(writer.write_all(&model)?))
 }
 
 pub(super) fn write_json(writer: &mut dyn Write, value: impl Into<Value>) -> std::io::Result<()> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::folder::WriteError;
 use super::{ArtifactError, Fetch};
 use crate::checkpoint::StoredType;
-use crate::tensor::element_count;
+use crate::tensor::{ElementType, HostTensor, element_count};
 
 /// Elements converted at once.
 const CHUNK: usize = 1 << 18;
@@ -34,6 +34,16 @@ impl Planned {
         bytes.ok_or_else(|| self.refuse(format!("{:?} of {} cannot be written", self.shape, self.stored.name())))
     }
 
+    /// The tensor, which must be what was planned.
+    pub(super) fn fetch(&self, fetch: &mut Fetch<'_>) -> Result<HostTensor, ArtifactError> {
+        let tensor = fetch(&self.source).map_err(|error| self.refuse(error.to_string()))?;
+        if tensor.element_type() == ElementType::F32 && tensor.shape() == self.shape {
+            return Ok(tensor);
+        }
+        let (element, shape) = (tensor.element_type(), tensor.shape());
+        Err(self.refuse(format!("is {element:?} {shape:?}, wanted F32 {:?}", self.shape)))
+    }
+
     fn refuse(&self, message: String) -> ArtifactError {
         ArtifactError::Weight {
             name: self.source.clone(),
@@ -49,16 +59,8 @@ pub(super) fn write(writer: &mut dyn Write, tensors: &[Planned], fetch: &mut Fet
     writer.write_all(&header)?;
     let mut bytes = Vec::new();
     for planned in tensors {
-        let other = |message: String| WriteError::Other(planned.refuse(message));
-        let tensor = fetch(&planned.source).map_err(|error| other(error.to_string()))?;
-        let Some(elements) = tensor.as_f32().filter(|_| tensor.shape() == planned.shape) else {
-            return Err(other(format!(
-                "is {:?} {:?}, wanted F32 {:?}",
-                tensor.element_type(),
-                tensor.shape(),
-                planned.shape
-            )));
-        };
+        let tensor = planned.fetch(fetch).map_err(WriteError::Other)?;
+        let elements = tensor.as_f32().unwrap_or_default();
         for chunk in elements.chunks(CHUNK) {
             bytes.clear();
             planned.stored.store(chunk, &mut bytes);

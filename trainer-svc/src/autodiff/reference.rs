@@ -19,7 +19,12 @@ const TOLERANCE: f64 = 5e-6;
 
 /// Tensors of the fixture whose names begin with `<prefix>/`, without it.
 pub(crate) fn fixture(prefix: &str) -> BTreeMap<String, HostTensor> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gradients.safetensors");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    tensors(&folder.join("gradients.safetensors"), prefix)
+}
+
+/// Tensors of a file whose names begin with `<prefix>/`, without it.
+pub(crate) fn tensors(path: &Path, prefix: &str) -> BTreeMap<String, HostTensor> {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let stem = format!("{prefix}/");

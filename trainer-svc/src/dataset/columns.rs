@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use parquet::column::page::Page;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -37,6 +38,7 @@ fn rows(file: File, path: &Path, collector: &mut Collector<'_>) -> Result<(), Da
     let reader = SerializedFileReader::new(file).map_err(|error| refuse(&error))?;
     let schema = reader.metadata().file_metadata().schema();
     let wanted = projection(schema, path)?;
+    dictionaries(&reader, collector.options.examples).map_err(|error| refuse(&error))?;
     let rows = reader.get_row_iter(Some(wanted)).map_err(|error| refuse(&error))?;
     for (number, row) in (1..).zip(rows) {
         let row = row.map_err(|error| DataError::Parquet {
@@ -45,6 +47,38 @@ fn rows(file: File, path: &Path, collector: &mut Collector<'_>) -> Result<(), Da
         })?;
         let value = Value::Object(object(row));
         collector.push(Unit::Row, number, record::example(value))?;
+    }
+    Ok(())
+}
+
+/// Refuses dictionaries that say they have more entries than they have bytes, or than there may be examples: the crate would
+/// set memory aside for all of them, and a process that runs out of memory ends. Other pages are passed over unread.
+fn dictionaries(reader: &SerializedFileReader<File>, limit: usize) -> Result<(), ParquetError> {
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group)?;
+        for column in 0..group.num_columns() {
+            let chunk = group.metadata().column(column);
+            if !chunk
+                .column_path()
+                .parts()
+                .first()
+                .is_some_and(|name| FIELDS.contains(&name.as_str()))
+            {
+                continue;
+            }
+            let mut pages = group.get_column_page_reader(column)?;
+            while let Some(page) = pages.peek_next_page()? {
+                if !page.is_dict {
+                    pages.skip_next_page()?;
+                } else if let Some(Page::DictionaryPage { buf, num_values, .. }) = pages.get_next_page()? {
+                    let entries = num_values as usize;
+                    if entries > limit || entries > buf.len() {
+                        let message = format!("a dictionary of {entries} entries in {} bytes", buf.len());
+                        return Err(ParquetError::General(message));
+                    }
+                }
+            }
+        }
     }
     Ok(())
 }

@@ -256,6 +256,7 @@ fn session(runtime: &Runtime, kind: Kind, options: &DeviceOptions, model: &[u8])
     let mut builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_deterministic_compute(true)?
+        .with_intra_op_spinning(options.spinning)?
         .with_memory_pattern(true)?;
     if let Some(threads) = options.threads {
         builder = builder.with_intra_threads(threads)?;

@@ -29,6 +29,8 @@ pub struct DeviceOptions {
     pub precision: Precision,
     /// May nodes that the provider cannot run fall back to the CPU?
     pub allow_cpu_fallback: bool,
+    /// May threads that wait for their share of work keep a core busy for a while instead of sleeping at once?
+    pub spinning: bool,
     /// Beginning of the path of a trace (JSON of the Chrome browser's `chrome://tracing`) that is written for each program.
     pub profile: Option<PathBuf>,
 }

@@ -48,12 +48,13 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", json::tojson);
+        environment.add_test("iterable", python::iterable);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function("strftime_now", |format: String| python::strftime(&format));
         environment
-            .add_template_owned(NAME, python::without_generation_tags(source))
+            .add_template_owned(NAME, python::prepared(source))
             .map_err(|error| refuse(&error))?;
         Ok(Self {
             environment,

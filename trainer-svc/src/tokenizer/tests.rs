@@ -1,6 +1,7 @@
 //! Tokenizers are trained here on made-up text, so that none is committed.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -14,8 +15,13 @@ use super::*;
 pub(crate) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] \
      + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-/// Trains a byte-level tokenizer of some 400 tokens, and writes it as `tokenizer.json`.
+/// Writes a byte-level tokenizer of some 400 tokens as `tokenizer.json`.
 pub(crate) fn write_tokenizer(dir: &Path) {
+    static TRAINED: OnceLock<String> = OnceLock::new();
+    std::fs::write(dir.join("tokenizer.json"), TRAINED.get_or_init(train)).unwrap();
+}
+
+fn train() -> String {
     let words = [
         "mill", "wheel", "river", "grain", "stone", "turns", "the", "a", "of", "water", "über", "naïve",
     ];
@@ -41,7 +47,7 @@ pub(crate) fn write_tokenizer(dir: &Path) {
         .build()
         .into();
     tokenizer.train(&mut trainer, lines.into_iter()).unwrap();
-    tokenizer.save(dir.join("tokenizer.json"), false).unwrap();
+    tokenizer.to_string(false).unwrap()
 }
 
 /// A folder with a tokenizer, and a `tokenizer_config.json` of this text.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use trainer_svc::arch::Model;
+use trainer_svc::autodiff;
 use trainer_svc::method::{GraphShape, INPUT_IDS, Method, PROMPT_EMBEDDINGS, Prompt, Starts};
 use trainer_svc::session::{Device, DeviceOptions, Runtime, StopToken};
 use trainer_svc::tensor::{ElementType, Elements, HostTensor};
@@ -93,7 +94,7 @@ impl Golden {
 }
 
 /// All texts, padded on the right: `[texts, longest]`.
-pub(crate) fn batch(texts: &[Vec<i64>]) -> HostTensor {
+fn batch(texts: &[Vec<i64>]) -> HostTensor {
     let length = texts.iter().map(Vec::len).max().unwrap();
     let pad = |text: &Vec<i64>| {
         let mut row = text.clone();
@@ -143,6 +144,65 @@ pub(crate) fn logits(
     let sequences = result.as_f32().unwrap().chunks_exact(length * vocabulary);
     let own = |(row, text): (&[f32], &Vec<i64>)| row[..text.len() * vocabulary].to_vec();
     sequences.zip(texts).map(own).collect()
+}
+
+/// Targets and weights of all positions of a padded batch: the mean over all predicted tokens.
+fn predicted(texts: &[Vec<i64>], length: usize) -> (HostTensor, HostTensor) {
+    let count: usize = texts.iter().map(|text| text.len() - 1).sum();
+    let weight = 1.0 / count as f32;
+    let (mut targets, mut weights) = (Vec::new(), Vec::new());
+    for text in texts {
+        for position in 0..length {
+            let next = text.get(position + 1);
+            targets.push(next.copied().unwrap_or(0));
+            weights.push(if next.is_some() { weight } else { 0.0 });
+        }
+    }
+    (HostTensor::indices(targets), HostTensor::vector(weights))
+}
+
+/// Gradients of the mean loss by all parameters.
+pub(crate) fn gradients(device: &Device, model: &Model, texts: &[Vec<i64>]) -> BTreeMap<String, HostTensor> {
+    let ids = batch(texts);
+    let &[rows, length] = ids.shape() else { unreachable!() };
+    let shape = GraphShape {
+        rows,
+        length,
+        training: true,
+    };
+    let mut tuned = Method::Full.build(model.decoder.as_ref(), shape).unwrap();
+    let graph = &mut tuned.graph;
+    let (targets, weights) = predicted(texts, length);
+    let targets_value = graph.input("targets", ElementType::I64, targets.shape()).unwrap();
+    let weights_value = graph.input("weights", ElementType::F32, weights.shape()).unwrap();
+    let loss = autodiff::cross_entropy(graph, tuned.logits, targets_value, weights_value).unwrap();
+    let wrt: Vec<_> = tuned.trainable.iter().map(|trainable| trainable.value).collect();
+    let found = autodiff::gradients(graph, &[(tuned.logits, loss.logits_cotangent)], &wrt).unwrap();
+
+    let mut inputs = vec![
+        (INPUT_IDS.to_owned(), device.upload(&ids).unwrap()),
+        ("targets".to_owned(), device.upload(&targets).unwrap()),
+        ("weights".to_owned(), device.upload(&weights).unwrap()),
+    ];
+    let mut outputs = Vec::new();
+    for (trainable, gradient) in tuned.trainable.iter().zip(found) {
+        let name = format!("gradient/{}", trainable.name);
+        let gradient = gradient.unwrap();
+        graph.rename(gradient, &name).unwrap();
+        graph.output(gradient);
+        outputs.push((name, device.zeros(ElementType::F32, &trainable.shape).unwrap()));
+        let tensor = model.checkpoint.read(&trainable.name, &trainable.shape).unwrap();
+        inputs.push((trainable.name.clone(), device.upload(&tensor).unwrap()));
+    }
+    let inputs: Vec<_> = inputs.iter().map(|(name, buffer)| (name.as_str(), buffer)).collect();
+    let bound: Vec<_> = outputs.iter().map(|(name, buffer)| (name.as_str(), buffer)).collect();
+    let mut program = device.compile(graph).unwrap();
+    program.run(&inputs, &bound, &StopToken::new()).unwrap();
+    let download = |(name, buffer): &(String, _)| {
+        let name = name.trim_start_matches("gradient/").to_owned();
+        (name, device.download(buffer).unwrap())
+    };
+    outputs.iter().map(download).collect()
 }
 
 /// Mean negative log-likelihood of all tokens but the first.

@@ -333,6 +333,24 @@ fn parquet_has_the_same_fields_as_columns() {
     assert!(matches!(read("a.parquet", "x"), Err(DataError::Parquet { .. })));
 }
 
+#[test]
+fn a_dictionary_that_claims_too_much_is_refused() {
+    // The header of a dictionary page: its number of entries (field 1 of field 7) as a zigzag varint. Three rows, three entries.
+    let bytes = parquet_file(&["text"], &["", "one", "two", "three"], false);
+    let place = bytes
+        .windows(4)
+        .position(|window| window == [0x4c, 0x15, 0x06, 0x15])
+        .unwrap();
+    let mut claims = bytes[..place + 2].to_vec();
+    claims.extend([0xfe, 0xff, 0xff, 0xff, 0x0f]);
+    claims.extend(&bytes[place + 3..]);
+    let error = read("a.parquet", claims).unwrap_err();
+    assert!(
+        error.to_string().contains("a dictionary of 2147483647 entries in"),
+        "{error}"
+    );
+}
+
 /// Bounds so small that a spoilt length cannot cost much.
 fn bounded() -> ReadOptions {
     ReadOptions {

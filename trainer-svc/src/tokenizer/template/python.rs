@@ -1,10 +1,23 @@
-//! What templates expect of transformers besides Jinja.
+//! What templates expect of Python's Jinja and of transformers.
 
 use std::fmt::Write as _;
 
+use minijinja::value::Value;
+
+/// Python's `None` cannot be iterated over; ours can. Templates ask before they take the length of absent tools.
+#[expect(clippy::needless_pass_by_value, reason = "tests take their argument by value")]
+pub(super) fn iterable(value: Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
+}
+
+/// The source as our parser wants it. Line ends become line feeds, as in Jinja.
+pub(super) fn prepared(source: &str) -> String {
+    without_generation_tags(&source.replace("\r\n", "\n").replace('\r', "\n"))
+}
+
 /// `{% generation %}` becomes `{% if true %}`, `{% endgeneration %}` becomes `{% endif %}`: blocks that add nothing, with the
 /// white space control that the tags had.
-pub(super) fn without_generation_tags(source: &str) -> String {
+fn without_generation_tags(source: &str) -> String {
     let mut result = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {

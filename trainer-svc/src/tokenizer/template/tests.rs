@@ -60,6 +60,11 @@ fn what_templates_use_of_python() {
             "a1Truenone",
         ),
         ("{{ '<&>' }}", "<&>"),
+        (
+            "{{ tools is iterable }} {{ messages is iterable }} {{ 'a' is iterable }} {{ 1 is iterable }}",
+            "False True True False",
+        ),
+        ("a\r\nb\rc", "a\nb\nc"),
     ] {
         assert_eq!(render(source, &one, false).as_deref(), Ok(wanted), "{source}");
     }
@@ -115,7 +120,7 @@ proptest! {
         if let Ok(template) = compile(&source) {
             let _ = template.render(&[], true);
         }
-        let same = python::without_generation_tags(&source);
+        let same = python::prepared(&source);
         prop_assert!(same == source || source.contains("generation"));
     }
 }
