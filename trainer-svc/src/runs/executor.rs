@@ -16,7 +16,7 @@ pub trait Executor: Send + Sync + 'static {
     fn devices(&self) -> Vec<Device>;
 
     /// Can this device do a run of this spec (defaults filled in)? Runs wait for one that can; where none can, they are refused for
-    /// their precision.
+    /// their precision. Must be quick: it is asked with a lock held.
     fn suits(&self, device: &str, spec: &Spec) -> bool {
         let _ = (device, spec);
         true

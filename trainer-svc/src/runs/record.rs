@@ -249,3 +249,187 @@ impl Record {
             .map(|set| format!("there is no loss for the retention set {:?}", set.name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use trainer_kit::cost::Money;
+    use trainer_kit::event::Severity;
+    use trainer_kit::spec::{ExampleOrder, Hyperparameters, Method, Reference, RetentionSet};
+    use trainer_kit::state::{Cause, transition};
+
+    use super::*;
+
+    /// What version 1 writes. These lines must be read for ever; a change of what is written needs another version.
+    const GOLDEN: &str = include_str!("../../tests/fixtures/state-1/runs/run/events.jsonl");
+    const GOLDEN_HEADER: &str = include_str!("../../tests/fixtures/state-1/runs/run/run.json");
+
+    fn header() -> Header {
+        let reference = |uri: &str| Reference {
+            uri: uri.to_owned(),
+            digest: "sha256:00".to_owned(),
+        };
+        let spec = Spec {
+            candidate_id: "candidate".to_owned(),
+            model: reference("model"),
+            data: reference("data"),
+            held_out: Some(reference("held-out")),
+            data_sizes: vec![0, 100],
+            method: Method::Lora {
+                rank: 8,
+                alpha: Some(16.0),
+                dropout: None,
+                target_modules: vec!["q_proj".to_owned()],
+            },
+            hyperparameters: Hyperparameters {
+                steps: Some(10),
+                learning_rate: Some(0.1 + 0.2),
+                schedule: "cosine".to_owned(),
+                order: Some(ExampleOrder::AsIs),
+                ..Hyperparameters::default()
+            },
+            seed: u64::MAX,
+            subset_seed: 7,
+            retention_sets: vec![RetentionSet {
+                name: "wiki".to_owned(),
+                data: reference("wiki"),
+            }],
+            device: "cpu".to_owned(),
+            max_duration: Some(Duration::from_millis(1_500)),
+            labels: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
+            initial_adapter: Some(reference("adapter")),
+        };
+        let prompt = Method::Prompt {
+            length: 4,
+            initial_text: "x".to_owned(),
+        };
+        let filled = Spec {
+            method: prompt,
+            ..spec.clone()
+        };
+        Header {
+            format: FORMAT,
+            key: 3,
+            id: "run".to_owned(),
+            sent: spec,
+            spec: filled,
+        }
+    }
+
+    /// A line of every kind.
+    fn lines() -> Vec<Line> {
+        let way = |state, cause| Happening::State(transition(state, cause).unwrap(), String::new());
+        let money = Money {
+            currency: "EUR".to_owned(),
+            units: 1,
+            nanos: 5,
+        };
+        let what = [
+            Happening::Created(WaitReason::DeviceBusy),
+            way(RunState::Queued, Cause::Dispatched),
+            way(RunState::Preparing, Cause::Prepared),
+            Happening::log(Severity::Warning, "a line"),
+            Happening::Progress(Progress {
+                step: 1,
+                total_steps: Some(10),
+                training_loss: Some(2.5),
+                tokens_per_second: None,
+                remaining: Some(Duration::from_secs(9)),
+            }),
+            Happening::Evaluation(Evaluation {
+                kind: EvaluationKind::RetentionBefore,
+                data_size: 0,
+                loss: 1.0 / 3.0,
+                standard_error: Some(0.01),
+                tokens: 100,
+                examples: 10,
+                truncated_examples: 1,
+                retention_set: "wiki".to_owned(),
+            }),
+            Happening::Checkpoint(Checkpoint {
+                checkpoint_id: "step-1".to_owned(),
+                step: 1,
+            }),
+            Happening::Cost(Cost {
+                device_seconds: 1.5,
+                money: Some(money),
+            }),
+            way(RunState::Running, Cause::Paused),
+            way(RunState::Paused, Cause::Resumed(WaitReason::NoFreeSlot)),
+            Happening::State(
+                transition(RunState::Queued, Cause::Failed(Failure::DiskFull)).unwrap(),
+                "the disk is full".to_owned(),
+            ),
+        ];
+        let facts = |sequence| match sequence {
+            2 => Facts {
+                device: Some("cpu".to_owned()),
+                ..Facts::default()
+            },
+            3 => Facts {
+                model_digest: Some("sha256:11".to_owned()),
+                data_digest: Some("sha256:22".to_owned()),
+                sequence_length: Some(128),
+                ..Facts::default()
+            },
+            11 => Facts {
+                artifact: true,
+                ..Facts::default()
+            },
+            _ => Facts::default(),
+        };
+        let line = |(what, sequence): (Happening, i64)| Line {
+            sequence,
+            at_us: 1_700_000_000_000_000 + u64::try_from(sequence).unwrap(),
+            held_ms: 20,
+            ran_ms: 10,
+            facts: facts(sequence),
+            what,
+        };
+        what.into_iter().zip(1..).map(line).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_format_1() {
+        let text: String = lines()
+            .iter()
+            .map(|line| serde_json::to_string(line).unwrap() + "\n")
+            .collect();
+        assert_eq!(text, GOLDEN);
+        assert_eq!(serde_json::to_string(&header()).unwrap(), GOLDEN_HEADER.trim_end());
+    }
+
+    #[test]
+    fn what_format_1_wrote_is_read() {
+        let read: Vec<Line> = GOLDEN.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(read, lines());
+        assert_eq!(serde_json::from_str::<Header>(GOLDEN_HEADER).unwrap(), header());
+    }
+
+    proptest! {
+        #[test]
+        fn costs_never_fall_whatever_happens_to_the_prices(
+            steps in prop::collection::vec((0_u64..10_000, 0_u32..4, 0.0_f64..2.0, 0.0_f64..2.0), 1..12),
+        ) {
+            let mut record = Record::new(header(), 1, None);
+            record.dispatched = true;
+            let mut held = Duration::ZERO;
+            for (more, currency, per_device_second, per_run) in steps {
+                held += Duration::from_millis(more);
+                let currency = ["EUR", "USD"].get(currency as usize).map(|name| (*name).to_owned());
+                let prices = currency.map(|currency| PriceTable { currency, per_device_second, per_run });
+                let (before, now) = (record.cost.clone(), record.cost_of(held, prices.as_ref()));
+                prop_assert!(now.device_seconds >= before.device_seconds);
+                if let Some(before) = before.money {
+                    let now = now.money.clone().unwrap();
+                    let was_nothing = (before.units, before.nanos) == (0, 0);
+                    prop_assert!(now.currency == before.currency || was_nothing);
+                    prop_assert!((now.units, now.nanos) >= (before.units, before.nanos));
+                }
+                record.cost = now;
+            }
+        }
+    }
+}

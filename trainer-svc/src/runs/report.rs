@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use trainer_kit::event::{Checkpoint, Evaluation, EvaluationKind, Happening, Severity};
+use trainer_kit::event::{Checkpoint, Evaluation, EvaluationKind, Happening, Progress, Severity};
 use trainer_kit::state::{Cause, Failure, RunState};
 
 use super::executor::{Done, Prepared, Report};
@@ -13,6 +13,15 @@ use super::record::Facts;
 use super::slots::{Outcome, cause_of};
 use super::stop::StopReason;
 use super::world::World;
+
+/// Progress as it is told: numbers that are none are left out.
+fn told(mut progress: Progress) -> Progress {
+    progress.training_loss = progress.training_loss.filter(|loss| loss.is_finite());
+    progress.tokens_per_second = progress
+        .tokens_per_second
+        .filter(|rate| rate.is_finite() && *rate >= 0.0);
+    progress
+}
 
 impl World {
     /// Notes that an execution is alive. False: it does not count, or its run has ended.
@@ -40,7 +49,7 @@ impl World {
             Report::Log(severity, text) => self.append(key, Happening::log(severity, &text), Facts::default(), 0),
             Report::Progress(progress) => self
                 .running(key)
-                .and_then(|()| self.append(key, Happening::Progress(progress), Facts::default(), 0)),
+                .and_then(|()| self.append(key, Happening::Progress(told(progress)), Facts::default(), 0)),
             Report::Evaluation(evaluation) => self.running(key).and_then(|()| self.evaluated(key, evaluation)),
             Report::CheckpointSaved(checkpoint) => self.running(key).and_then(|()| self.saved(key, checkpoint)),
         };
@@ -91,7 +100,10 @@ impl World {
         }
     }
 
-    fn evaluated(&mut self, key: u64, evaluation: Evaluation) -> io::Result<()> {
+    fn evaluated(&mut self, key: u64, mut evaluation: Evaluation) -> io::Result<()> {
+        evaluation.standard_error = evaluation
+            .standard_error
+            .filter(|error| error.is_finite() && *error >= 0.0);
         let Some(entry) = self.runs.get(&key) else {
             return Ok(());
         };

@@ -139,3 +139,21 @@ async fn the_process_saves_its_runs_when_it_is_told_to_end() {
     });
     assert_eq!(resumed.await.unwrap().state, RunState::Running);
 }
+
+#[test]
+fn a_wrong_configuration_is_named_and_exits_with_2() {
+    for (setting, named) in [
+        ("trainer.stop_grace=1m", "trainer.stop_grace"),
+        ("trainer.devices.cpu.slots=0", "trainer.devices"),
+        ("trainer.devices.tpu.slots=1", "trainer.devices.tpu"),
+        ("server.listen=0.0.0.0:0", "trainer.model_roots"),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_trainer-svc"))
+            .args(["--set", setting])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(named), "{text}");
+    }
+}

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use trainer_kit::event::Happening;
-use trainer_kit::state::RunState;
+use trainer_kit::state::{Failure, RunState};
 use trainer_svc::runs::OpenError;
 
 use crate::fake::{self, Fake};
@@ -196,5 +196,25 @@ fn a_process_that_is_killed_loses_nothing_that_was_told() {
     let run = world.until_state("run", RunState::Succeeded);
     assert_eq!(losses(&run), fake::losses(&killed_spec()));
     world.until_state("waits", RunState::Succeeded);
+    world.close();
+}
+
+#[test]
+fn a_folder_of_format_1_is_read_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state-1"),
+        folder.path(),
+    );
+    let world = World::open(folder.path());
+    assert_eq!(world.manager.info().instance_id, "onnx-0123456789abcdef");
+    let run = world.get("run");
+    assert_eq!((run.state, run.failure), (RunState::Failed, Some(Failure::DiskFull)));
+    assert_eq!(
+        (run.last_sequence, run.evaluations.len(), run.checkpoints.len()),
+        (11, 1, 1)
+    );
+    assert_eq!(run.spec.hyperparameters.sequence_length, Some(128));
+    assert_eq!(run.cost.money.unwrap().nanos, 5);
     world.close();
 }
