@@ -16,18 +16,18 @@ pub(super) fn of(error: &TrainError) -> RunFailure {
         | TrainError::Tokenizer(_)
         | TrainError::Vocabulary { .. }
         | TrainError::Adapter(_)
-        | TrainError::Digest { what: "the model", .. } => Failure::ModelUnreadable,
-        TrainError::Data(DataError::TooFewExamples { .. } | DataError::TooFewToSplit { .. }) => Failure::TooFewExamples,
-        TrainError::Data(_) | TrainError::Digest { .. } | TrainError::NothingToPredict => Failure::DataUnreadable,
-        TrainError::Session(SessionError::OutOfMemory { .. }) => Failure::OutOfMemory,
-        TrainError::State(error) if error.is_disk_full() => Failure::DiskFull,
-        TrainError::Artifact(ArtifactError::DiskFull { .. }) => Failure::DiskFull,
-        TrainError::Artifact(
+        | TrainError::Digest { what: "the model", .. }
+        | TrainError::Artifact(
             ArtifactError::Read(_)
             | ArtifactError::NoAdapter { .. }
             | ArtifactError::Config { .. }
             | ArtifactError::Tensors { .. },
         ) => Failure::ModelUnreadable,
+        TrainError::Data(DataError::TooFewExamples { .. } | DataError::TooFewToSplit { .. }) => Failure::TooFewExamples,
+        TrainError::Data(_) | TrainError::Digest { .. } | TrainError::NothingToPredict => Failure::DataUnreadable,
+        TrainError::Session(SessionError::OutOfMemory { .. }) => Failure::OutOfMemory,
+        TrainError::Artifact(ArtifactError::DiskFull { .. }) => Failure::DiskFull,
+        TrainError::State(error) if error.is_disk_full() => Failure::DiskFull,
         TrainError::Diverged { .. } | TrainError::HeldOutNotFinite { .. } => Failure::LossNotFinite,
         _ => Failure::Internal,
     };
