@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cost::PriceTable;
 use crate::refusal::Refusal;
-use crate::spec::{MethodKind, Reference, Spec};
+use crate::spec::{MethodKind, Reference, Spec, check_spec};
 
 /// Something that runs take a slot of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,11 +210,30 @@ fn references(spec: &Spec) -> impl Iterator<Item = (String, &Reference)> {
 }
 
 /// The scheme of a URL; `None` for local paths and `file:`.
-fn scheme(reference: &Reference) -> Option<&str> {
+#[must_use]
+pub fn scheme(reference: &Reference) -> Option<&str> {
     let (scheme, _) = reference.uri.split_once("://")?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     (is_scheme && scheme != "file").then_some(scheme)
+}
+
+/// What every trainer checks of a spec that is to be estimated: its fields, the claim, what it needs.
+///
+/// # Errors
+/// [`Refusal`], in the order of the contract.
+pub fn check_estimate(spec: &Spec, claims: &Capabilities, has_device: impl Fn(&str) -> bool) -> Result<(), Refusal> {
+    let violations = check_spec(spec);
+    if !violations.is_empty() {
+        return Err(Refusal::Invalid(violations));
+    }
+    claim("estimate", claims.estimate)?;
+    let missing = missing(spec, claims, has_device);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::Missing(missing))
+    }
 }

@@ -21,10 +21,10 @@ pub use self::refusal::status as status_of;
 pub use self::response::{capabilities, estimate, event, info, run, spec};
 pub use self::watch::{Batch, EventStream, Source, events};
 
-use crate::capability::{Capabilities, Estimate, Info, claim, missing};
+use crate::capability::{Capabilities, Estimate, Info};
 use crate::refusal::Refusal;
 use crate::run::Run;
-use crate::spec::{Spec, check_id, check_request_id, check_spec};
+use crate::spec::{Spec, check_id, check_request_id};
 use crate::state::RunState;
 
 /// Requests are read up to this size: an answer that repeats a spec then stays below the contract's 4 MiB.
@@ -52,7 +52,7 @@ pub trait Trainer: Clone + Send + Sync + 'static {
     /// What it claims; the same for the life of the process.
     fn capabilities(&self) -> Capabilities;
 
-    /// Could this be done, and with what? [`check`] does the checks.
+    /// Could this be done, and with what? [`check_estimate`](crate::capability::check_estimate) does the checks.
     ///
     /// # Errors
     /// As for creating it, but for queue and readiness; or estimates are not claimed.
@@ -107,24 +107,6 @@ pub trait Trainer: Clone + Send + Sync + 'static {
     /// The watch as a stream.
     fn stream(&self, watch: Self::Watch, after: i64, heartbeat_interval: Duration, shutdown: &Token) -> EventStream {
         events(watch, after, heartbeat_interval, shutdown)
-    }
-}
-
-/// What every trainer checks of a spec that is to be estimated: its fields, the claim, what it needs.
-///
-/// # Errors
-/// [`Refusal`], in the order of the contract.
-pub fn check(spec: &Spec, claims: &Capabilities, has_device: impl Fn(&str) -> bool) -> Result<(), Refusal> {
-    let violations = check_spec(spec);
-    if !violations.is_empty() {
-        return Err(Refusal::Invalid(violations));
-    }
-    claim("estimate", claims.estimate)?;
-    let missing = missing(spec, claims, has_device);
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::Missing(missing))
     }
 }
 

@@ -89,7 +89,7 @@ impl MethodKind {
 
 /// How to optimise; absent values are the trainer's defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 pub struct Hyperparameters {
     /// Passes over the subset, 1 to 10,000; not together with `steps`.
     pub epochs: Option<i32>,

@@ -13,6 +13,8 @@
 //! | [`method`] | what is trainable: all weights, low-rank adapters, a prompt |
 //! | [`session`] | ONNX Runtime: devices, compiled graphs, buffers |
 //! | [`train`], [`artifact`] | the training loop; tuned weights as files |
+//! | [`runs`] | runs: queue, slots, pause, watchdog, what survives a crash |
+//! | [`grpc`], [`config`] | the wire; `[trainer]` |
 
 pub mod arch;
 pub mod artifact;
@@ -23,8 +25,14 @@ pub mod graph;
 pub mod hub;
 pub mod method;
 pub mod optimizer;
+pub mod runs;
 pub mod session;
 pub mod tensor;
 pub mod tokenizer;
 pub mod train;
 pub mod zoo;
+
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod grpc;
