@@ -39,6 +39,8 @@ class Gguf:
     def __init__(self, path):
         self._place = 0
         with Path(path).open("rb") as file:
+            if not file.seek(0, 2):
+                raise Malformed("is empty")
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
             self._read()
