@@ -48,7 +48,7 @@ test-devices: setup
 	FINEPICK_TEST_DEVICES=1 ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER=1 VK_ICD_FILENAMES=$(VULKAN)/vk_swiftshader_icd.json \
 	  LD_LIBRARY_PATH=$(VULKAN) $(CARGO) test --locked --workspace --test devices
 
-# A pretrained model (98 MB to fetch, 640 MB on disk, 5 GB of memory): its losses as an independent reference has them, and tuning it.
+# A pretrained model (98 MB to fetch, 640 MB on disk, 4 GB of memory): its losses as an independent reference has them, and tuning it.
 test-real: setup $(REAL_STAMP)
 	$(PYTHON) tools/fetch_texts.py
 	$(VENV)/bin/python tools/fetch_smollm2.py
