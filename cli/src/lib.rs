@@ -9,7 +9,7 @@ pub mod command;
 pub mod curves;
 pub mod error;
 mod local_trainer;
-mod output;
+pub mod output;
 pub mod plot;
 pub mod request;
 pub mod suite;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use svc_kit::client::Transport;
-use svc_kit::config::{HumanDuration, ServerConfig};
+use svc_kit::config::HumanDuration;
 use svc_kit::server::Context;
 use svc_kit::shutdown::Token;
 use tempfile::TempDir;
@@ -63,7 +63,8 @@ impl LocalTrainer {
         let context = Context::new(&server, shutdown.clone());
         let failed = |error: svc_kit::BoxError| CliError::Connection(error.to_string());
         let app = host.assemble(config, context.clone(), trainer_svc::worker::open).await;
-        let stack = app.and_then(|app| app.into_local(&server, &context)).map_err(failed)?;
+        let stack = app.map_err(failed)?.into_local(&server, &context);
+        let stack = stack.map_err(|error| failed(error.into()))?;
         Ok(Self {
             client: TrainerClient::new(Transport::local(stack)),
             host,

@@ -36,3 +36,5 @@ pub mod zoo;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
+pub mod worker;

@@ -39,7 +39,10 @@ impl Worker {
     /// ONNX Runtime, a device or the hub's settings cannot be used.
     pub fn new(config: &TrainerConfig) -> Result<Self, BoxError> {
         let runtime = Runtime::load(&Runtime::locate(config.runtime_library.as_deref())?)?;
-        for (name, library) in [("openvino", &config.plugins.openvino), ("webgpu", &config.plugins.webgpu)] {
+        for (name, library) in [
+            ("openvino", &config.plugins.openvino),
+            ("webgpu", &config.plugins.webgpu),
+        ] {
             if let Some(library) = library {
                 runtime.register_plugin(name, library)?;
             }
@@ -70,7 +73,8 @@ impl Worker {
             return Ok(device.clone());
         }
         let config = self.config.devices.get(name);
-        let config = config.ok_or_else(|| RunFailure::new(Failure::Internal, format!("there is no device {name:?}")))?;
+        let config =
+            config.ok_or_else(|| RunFailure::new(Failure::Internal, format!("there is no device {name:?}")))?;
         let options = DeviceOptions {
             threads: threads(config),
             precision: match precision {
@@ -89,7 +93,9 @@ impl Worker {
     /// Where a model or an adapter lies on this machine; the hub's are fetched.
     fn model(&self, named: &Named, desk: &dyn Desk) -> Result<PathBuf, RunFailure> {
         let fetched = self.hub.model(&named.uri, &mut |_| goes_on(desk));
-        let path = fetched.map_err(|error| RunFailure::new(Failure::ModelUnreadable, error.to_string()))?.path;
+        let path = fetched
+            .map_err(|error| RunFailure::new(Failure::ModelUnreadable, error.to_string()))?
+            .path;
         if is_local(named) && !self.roots.allows_model(&path) {
             return Err(RunFailure::new(Failure::ModelUnreadable, outside(&path)));
         }
@@ -99,7 +105,9 @@ impl Worker {
     /// Where data lie on this machine.
     fn data(&self, named: &Named, desk: &dyn Desk) -> Result<PathBuf, RunFailure> {
         let fetched = self.hub.data(&named.uri, &mut |_| goes_on(desk));
-        let path = fetched.map_err(|error| RunFailure::new(Failure::DataUnreadable, error.to_string()))?.path;
+        let path = fetched
+            .map_err(|error| RunFailure::new(Failure::DataUnreadable, error.to_string()))?
+            .path;
         if is_local(named) && !self.roots.allows_data(&path) {
             return Err(RunFailure::new(Failure::DataUnreadable, outside(&path)));
         }
@@ -113,7 +121,9 @@ fn digest(path: &Path, expected: &str) -> Result<String, RunFailure> {
     if expected.is_empty() || expected == found {
         return Ok(found);
     }
-    Err(unreadable(format!("the model has the digest {found}, expected was {expected}")))
+    Err(unreadable(format!(
+        "the model has the digest {found}, expected was {expected}"
+    )))
 }
 
 fn is_local(named: &Named) -> bool {
@@ -121,7 +131,10 @@ fn is_local(named: &Named) -> bool {
 }
 
 fn outside(path: &Path) -> String {
-    format!("{} lies outside of the folders that this trainer reads from", path.display())
+    format!(
+        "{} lies outside of the folders that this trainer reads from",
+        path.display()
+    )
 }
 
 /// A fetch shows that the run is alive, and ends when it is to stop.
@@ -176,7 +189,10 @@ impl Executor for Worker {
         let model = local(&spec.model).filter(|path| self.roots.allows_model(path));
         let data = local(&spec.data).filter(|path| self.roots.allows_data(path));
         let devices = self.devices();
-        let device = devices.iter().find(|device| device.name == spec.device).or(devices.first());
+        let device = devices
+            .iter()
+            .find(|device| device.name == spec.device)
+            .or(devices.first());
         let memory = device.and_then(|device| device.memory_bytes);
         estimate::of(spec, model.as_deref(), data.as_deref(), memory, &self.pace)
     }

@@ -147,10 +147,7 @@ impl Observer for Seen {
         match report {
             Report::Prepared {
                 parameters, trained, ..
-            } => eprintln!(
-                "{trained} of {parameters} parameters are trained; opened and tokenized in {:.2} s",
-                now
-            ),
+            } => eprintln!("{trained} of {parameters} parameters are trained; opened and tokenized in {now:.2} s"),
             Report::Step { .. } => self.steps.push(now),
             Report::Evaluated {
                 on: Measured::HeldOut,
@@ -213,9 +210,8 @@ fn tune(folder: PathBuf, method: Method, steps: u64, learning_rate: f64) -> (f64
     };
     assert_eq!(seen.steps.len() as u64, steps);
     eprintln!(
-        "{name}: {before:.4} → {after:.4} nats per token; measured after {:.2} s, first step (with its compilation) {:.2} s, then {:.2} s \
-         a step; peak memory {} MB",
-        measured,
+        "{name}: {before:.4} → {after:.4} nats per token; measured after {measured:.2} s, first step (with its compilation) {:.2} s, then \
+         {:.2} s a step; peak memory {} MB",
         first - measured,
         (last - first) / (steps - 1) as f64,
         peak()

@@ -109,7 +109,9 @@ fn adapter(folder: &str) -> Result<Kind, CliError> {
 
 impl Answer {
     fn to_text(&self) -> String {
-        let error = self.standard_error.map_or_else(String::new, |error| format!(" +- {}", loss(error)));
+        let error = self
+            .standard_error
+            .map_or_else(String::new, |error| format!(" +- {}", loss(error)));
         let mut text = format!(
             "loss {}{error} nats per token, over {} tokens of {} examples",
             loss(self.loss),

@@ -64,7 +64,9 @@ impl Runner {
             });
         }
         if trainer.is_some() {
-            return Err(CliError::Usage("--trainer names a trainer behind --endpoint".to_owned()));
+            return Err(CliError::Usage(
+                "--trainer names a trainer behind --endpoint".to_owned(),
+            ));
         }
         let local = LocalTrainer::open(device, threads, state).await?;
         Ok(Self {
@@ -97,7 +99,14 @@ async fn run(args: &TrainArgs, global: &GlobalArgs) -> Result<u8, CliError> {
     let spec = spec::from_args(args)?;
     let output = Output::of(args, global)?;
     let state = output.as_ref().map(Output::state);
-    let runner = Runner::open(global, args.trainer.as_deref(), &args.device, args.threads.map(usize::from), state.as_deref()).await?;
+    let runner = Runner::open(
+        global,
+        args.trainer.as_deref(),
+        &args.device,
+        args.threads.map(usize::from),
+        state.as_deref(),
+    )
+    .await?;
     // A run that is kept has one name, so that the same command goes on with it.
     let kept = output.as_ref().map(|_| KEPT_ID.to_owned());
     let id = args.id.clone().or(kept).unwrap_or_else(new_id);
@@ -106,7 +115,10 @@ async fn run(args: &TrainArgs, global: &GlobalArgs) -> Result<u8, CliError> {
         Ok(created) => created,
         Err(error) => {
             runner.close();
-            return Err(output.map_or_else(|| error, |output| output.explain(error)));
+            return Err(match &output {
+                Some(output) => output.explain(error),
+                None => error,
+            });
         }
     };
     if args.detach {
@@ -167,12 +179,7 @@ pub(super) fn exit_status(state: pb::TrainingRunState) -> u8 {
     }
 }
 
-fn answer(
-    args: &TrainArgs,
-    run: pb::TrainingRun,
-    losses: Vec<StepLoss>,
-    terminal: &Terminal,
-) -> Result<(), CliError> {
+fn answer(args: &TrainArgs, run: pb::TrainingRun, losses: Vec<StepLoss>, terminal: &Terminal) -> Result<(), CliError> {
     let answer = RunAnswer::of(run, losses);
     print(&match args.format {
         PlainFormat::Json => json(&answer)?,

@@ -51,7 +51,11 @@ impl Pace {
     }
 
     fn of(&self, device: &str) -> Option<f64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(device).copied()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(device)
+            .copied()
     }
 }
 
@@ -97,7 +101,12 @@ pub(super) fn of(
     let infeasible = memory
         .and_then(|memory| u64::try_from(memory).ok())
         .filter(|&memory| bytes > memory)
-        .map(|memory| ("OUT_OF_MEMORY", format!("it needs about {bytes} bytes, the device has {memory}")));
+        .map(|memory| {
+            (
+                "OUT_OF_MEMORY",
+                format!("it needs about {bytes} bytes, the device has {memory}"),
+            )
+        });
     let tokens = data.and_then(|path| tokens(path, spec, length, rows));
     Ok(Estimate {
         infeasible,
@@ -109,7 +118,11 @@ pub(super) fn of(
 /// Weights, moments of those that are trained, and what one step keeps.
 fn memory_of(model: &arch::Model, frozen: u64, trained: u64, positions: u64) -> u64 {
     let width = model.decoder.embedding_width() as u64;
-    let matrices = model.parameters.iter().filter(|parameter| parameter.shape.len() == 2).count() as u64;
+    let matrices = model
+        .parameters
+        .iter()
+        .filter(|parameter| parameter.shape.len() == 2)
+        .count() as u64;
     // About seven matrices a layer, whatever the architecture calls them.
     let layers = (matrices / 7).max(1);
     let logits = 3 * positions * model.decoder.vocabulary() as u64;
@@ -121,7 +134,11 @@ fn seconds(flops: f64, spec: &Spec, pace: &Pace) -> SecondsRange {
     let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
     let measured = pace.of(&spec.device);
     let expected = flops / measured.unwrap_or(FLOPS_PER_CORE * cores);
-    let factor = if measured.is_some() { UNCERTAINTY.1 } else { UNCERTAINTY.0 };
+    let factor = if measured.is_some() {
+        UNCERTAINTY.1
+    } else {
+        UNCERTAINTY.0
+    };
     SecondsRange {
         lower: expected / factor,
         expected,
@@ -151,7 +168,10 @@ fn tokens(data: &Path, spec: &Spec, length: u64, rows: u64) -> Option<u64> {
 /// Tokens of an example, about: the mean length of the first lines.
 fn example_tokens(data: &Path) -> Option<u64> {
     use std::io::{BufRead as _, Read as _};
-    if data.extension().is_none_or(|ending| ending == "parquet" || ending == "json") {
+    if data
+        .extension()
+        .is_none_or(|ending| ending == "parquet" || ending == "json")
+    {
         return Some(DEFAULT_SEQUENCE_LENGTH as u64);
     }
     let file = std::fs::File::open(data).ok()?;

@@ -77,7 +77,7 @@ fn a_run_that_was_paused_reports_what_it_would_have_reported() {
 fn resuming_a_run_that_is_about_to_pause_brings_it_back() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::open(folder.path());
-    let asked = spec(&[30], &[("deaf_at", 3), ("deaf_ms", 200)]);
+    let asked = spec(&[30], &[("deaf_at", 3), ("deaf_ms", 2_000)]);
     world.create("run", &asked);
     world.until_step("run", 3);
     world.manager.pause("run").unwrap();

@@ -48,17 +48,17 @@ fn time_counts_over_restarts() {
         }
         assert!(ran < PATIENCE);
     }
-    assert!(starts >= 3, "no start of its own lasted long enough: {starts}");
+    assert!(starts >= 2, "no start of its own lasted long enough: {starts}");
 }
 
 #[test]
 fn a_run_that_falls_silent_fails_and_one_that_only_prepares_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(folder.path());
-    settings.stall_timeout = Duration::from_secs(1);
+    settings.stall_timeout = Duration::from_secs(2);
     let world = World::with(&settings, &[("cpu", 2)]);
     world.create("silent", &spec(&[9], &[("hang_at", 3)]));
-    world.create("patient", &spec(&[9], &[("prepare_ms", 2_500)]));
+    world.create("patient", &spec(&[9], &[("prepare_ms", 3_000)]));
     let run = world.until_state("silent", RunState::Failed);
     assert_eq!(run.failure, Some(Failure::Stalled));
     world.until_state("patient", RunState::Succeeded);
@@ -71,7 +71,7 @@ fn a_thread_that_does_not_stop_is_left_behind_and_does_no_harm() {
     let mut settings = settings(folder.path());
     settings.stop_grace = Duration::from_millis(100);
     let world = World::with(&settings, &[("cpu", 1)]);
-    let deaf = spec(&[9], &[("deaf_at", 3), ("deaf_ms", 1_500)]);
+    let deaf = spec(&[9], &[("deaf_at", 3), ("deaf_ms", 4_000)]);
     world.create("deaf", &deaf);
     world.until_step("deaf", 3);
     world.manager.cancel("deaf").unwrap();
