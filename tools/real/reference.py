@@ -157,7 +157,8 @@ def main():
         for entry, own, loss in zip(golden["texts"], ids, losses):
             entry |= {"loss": loss, "ids": own}
         text = json.dumps(golden, indent=1, ensure_ascii=False)
-        text = re.sub(r"\[\s+([\d,\s]+?)\s+\]", lambda found: f"[{re.sub(chr(92) + 's+', ' ', found.group(1))}]", text)
+        # A text's ids in one line.
+        text = re.sub(r"\[[\d,\s]+\]", lambda found: json.dumps(json.loads(found.group())), text)
         GOLDEN.write_text(text + "\n", encoding="utf-8")
     for entry, own, loss in zip(golden["texts"], ids, losses):
         if own != entry["ids"] or abs(loss / entry["loss"] - 1) > TOLERANCE:
