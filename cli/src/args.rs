@@ -106,7 +106,7 @@ pub enum Command {
     Trainers(TrainersCommand),
     /// Fine-tune a checkpoint, on this machine or on a trainer behind --endpoint, and show its progress.
     #[command(after_long_help = TRAIN_EXAMPLES)]
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Measure a checkpoint's loss on data, with or without an adapter.
     #[command(after_long_help = EVALUATE_EXAMPLES)]
     Evaluate(EvaluateArgs),

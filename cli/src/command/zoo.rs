@@ -46,7 +46,7 @@ fn build(args: &ZooBuildArgs) -> Result<(), CliError> {
     };
     let mut bar = Bar::new();
     let built = zoo::build(&recipe, &args.only, &places, &device, &mut |name, report| {
-        bar.show(name, report)
+        bar.show(name, report);
     });
     bar.bar.finish_and_clear();
     let built = built.map_err(|error| CliError::Usage(error.to_string()))?;
