@@ -45,7 +45,9 @@ def batches(all_ids, size):
         rows = all_ids[start:start + size]
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-        labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
+        # The first token has nothing before it. Behind a prompt PEFT would count it, too; finepick counts the same tokens whatever
+        # the method, so that losses of methods can be compared.
+        labels = torch.tensor([[-100] + row[1:] + [-100] * (width - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
         yield {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
@@ -88,7 +90,7 @@ def train(args, model, all_ids, rate):
 def held_out_loss(model, all_ids):
     model.eval()
     total, tokens = 0.0, 0
-    for batch in batches(all_ids, 1):
+    for batch in batches(sorted(all_ids, key=len), 8):
         count = int((batch["labels"][:, 1:] != -100).sum())
         total += model(**batch).loss.item() * count
         tokens += count
