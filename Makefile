@@ -6,11 +6,14 @@ VENV := .venv
 # `pip` checks every hash; the stamp is renewed when the pins change.
 STAMP := $(VENV)/.pins-$(shell cksum < tools/requirements.txt | cut -d' ' -f1)
 FINEPICK := target/release/finepick
+# What the pretrained model is converted with, and where it lies.
+REAL_STAMP := $(VENV)/.real-$(shell cksum < tools/real/requirements.txt | cut -d' ' -f1)
+REAL_MODEL := $(CURDIR)/.deps/models/smollm2-135m-instruct
 # What the trainer runs on: always the CPU library, and on request `make setup ORT="gpu openvino webgpu"` (any of them).
 ORT ?= cpu
 VULKAN := $(CURDIR)/.deps/vulkan
 
-.PHONY: demo test test-devices setup onnxruntime build check lint bench clean
+.PHONY: demo test test-devices test-real setup onnxruntime build check lint bench clean
 
 build:
 	$(CARGO) build --release --locked --workspace --bins
@@ -44,6 +47,18 @@ test-devices: setup
 	tools/fetch_swiftshader.sh
 	FINEPICK_TEST_DEVICES=1 ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER=1 VK_ICD_FILENAMES=$(VULKAN)/vk_swiftshader_icd.json \
 	  LD_LIBRARY_PATH=$(VULKAN) $(CARGO) test --locked --workspace --test devices
+
+# A pretrained model (98 MB to fetch, 640 MB on disk, 4 GB of memory): its losses as an independent reference has them, and tuning it.
+test-real: setup $(REAL_STAMP)
+	$(PYTHON) tools/fetch_texts.py
+	$(VENV)/bin/python tools/fetch_smollm2.py
+	$(VENV)/bin/python tools/real/reference.py
+	FINEPICK_REAL_MODEL=$(REAL_MODEL) $(CARGO) test --locked -p trainer-svc --test real_model -- --nocapture --test-threads=1
+
+$(REAL_STAMP): $(STAMP) tools/real/requirements.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tools/real/requirements.txt
+	@rm -f $(VENV)/.real-*
+	@touch $@
 
 lint: setup
 	$(CARGO) fmt --all --check

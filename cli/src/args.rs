@@ -7,7 +7,10 @@ use clap_complete::Shell;
 
 mod training;
 
-pub use training::{HostedTrainer, PlainFormat, TrainArgs, TrainerArgs, TrainersCommand, TuningArgs, UpArgs};
+pub use training::{
+    EvaluateArgs, HostedTrainer, Order, PlainFormat, TrainArgs, TrainerArgs, TrainersCommand, TuningArgs, UpArgs,
+    ZooBuildArgs, ZooCommand,
+};
 
 /// finepick tells you which LLM to fine-tune before you pay for fine-tuning it.
 ///
@@ -101,9 +104,15 @@ pub enum Command {
     /// Look at the trainers behind --endpoint.
     #[command(subcommand)]
     Trainers(TrainersCommand),
-    /// Fine-tune a checkpoint on a trainer behind --endpoint, and show its progress.
+    /// Fine-tune a checkpoint, on this machine or on a trainer behind --endpoint, and show its progress.
     #[command(after_long_help = TRAIN_EXAMPLES)]
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
+    /// Measure a checkpoint's loss on data, with or without an adapter.
+    #[command(after_long_help = EVALUATE_EXAMPLES)]
+    Evaluate(EvaluateArgs),
+    /// Make the small checkpoints that demos and tests run on.
+    #[command(subcommand)]
+    Zoo(ZooCommand),
     /// Run the suite (gateway, fitter, selector) in this process, on one port.
     Up(UpArgs),
     /// Print the version.
@@ -138,6 +147,11 @@ Examples:
   finepick simulate --curves curves.csv --full-size 1638400 --budget-ratio 1/64 --budget-fraction 0.25 --policy halving
   finepick simulate --curves curves.csv --full-size 1638400 --budget-examples 400000 --policy geometric --history other.csv";
 
+const EVALUATE_EXAMPLES: &str = "\
+Examples:
+  finepick evaluate --model zoo/gpt2-verse-m --data held-out.jsonl
+  finepick evaluate --model zoo/gpt2-verse-m --adapter tuned/ --data held-out.jsonl --format json";
+
 const TRAIN_EXAMPLES: &str = "\
 Exit status, where it differs:
   0  the run has SUCCEEDED (with --detach: it was accepted)
@@ -148,6 +162,7 @@ Exit status, where it differs:
 ^C asks whether to cancel the run (on a terminal; elsewhere it cancels it). A second ^C cancels it.
 
 Examples:
+  finepick train --model zoo/gpt2-verse-m --data data.jsonl --size 200 --method lora --output tuned/
   finepick train --endpoint http://127.0.0.1:50060 --model hf://EleutherAI/pythia-160m --data data.jsonl --size 0,200,400
   finepick train --endpoint URL --trainer gpu-a --model m --data d --size 1000 --method lora --lora-rank 16 --format json";
 

@@ -1,12 +1,14 @@
 //! The commands: each reads its input, asks the services, and prints one answer.
 
 pub mod benchmark;
+pub mod evaluate;
 pub mod fit;
 pub mod rank;
 pub mod simulate;
 pub mod train;
 pub mod trainers;
 pub mod up;
+pub mod zoo;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -8,6 +8,7 @@ pub mod backend;
 pub mod command;
 pub mod curves;
 pub mod error;
+mod local_trainer;
 pub mod output;
 pub mod plot;
 pub mod request;
@@ -34,6 +35,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Up(args) => return command::up::run(args),
         Command::Trainers(what) => return command::trainers::main(what, &cli.global),
         Command::Train(args) => return command::train::main(args, &cli.global),
+        Command::Evaluate(args) => return command::evaluate::main(args, &cli.global),
+        Command::Zoo(what) => return command::zoo::main(what),
         _ => {}
     }
     match answer(cli) {
@@ -76,6 +79,8 @@ fn answer(cli: &Cli) -> Result<Outcome, CliError> {
             Command::Up(_)
             | Command::Trainers(_)
             | Command::Train(_)
+            | Command::Evaluate(_)
+            | Command::Zoo(_)
             | Command::Version
             | Command::Completions { .. } => Ok(Outcome::Complete),
         }

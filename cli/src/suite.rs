@@ -13,6 +13,7 @@ use svc_kit::config::{ByteSize, HumanDuration, ServerConfig, ServiceConfig, Tele
 use svc_kit::server::{App, Context};
 use svc_kit::shutdown::Token;
 use trainer_sim::SimulationConfig;
+use trainer_svc::grpc::Host;
 
 /// The full name of the fitter's service.
 const FITTER: &str = "finepick.fitter.v1.FitterService";
@@ -47,6 +48,8 @@ pub struct TrainerConfig {
     pub hosted: Hosted,
     /// `[trainer.simulation]`, as in the configuration of trainer-sim.
     pub simulation: SimulationConfig,
+    /// `[trainer.onnx]`, as `[trainer]` in the configuration of trainer-svc.
+    pub onnx: trainer_svc::config::TrainerConfig,
 }
 
 /// A trainer that can be hosted.
@@ -58,6 +61,8 @@ pub enum Hosted {
     None,
     /// The simulated one.
     Simulated,
+    /// ONNX Runtime.
+    Onnx,
 }
 
 impl Default for SuiteConfig {
@@ -100,8 +105,9 @@ impl ServiceConfig for SuiteConfig {
         ("selector.*", "As in the configuration of selector-svc."),
         (
             "trainer.hosted",
-            "Trainer hosted here, by whose name the gateway routes to it: `none`, `simulated`.",
+            "Trainer hosted here, by whose name the gateway routes to it: `none`, `simulated`, `onnx`.",
         ),
+        ("trainer.onnx.*", "As `[trainer]` in the configuration of trainer-svc."),
         ("trainer.simulation.*", "As in the configuration of trainer-sim."),
     ];
 
@@ -129,12 +135,14 @@ impl ServiceConfig for SuiteConfig {
             ..trainer_sim::config::Config::default()
         };
         trainer.validate().map_err(|problem| format!("trainer.{problem}"))?;
+        let onnx = &self.trainer.onnx;
+        onnx.validate().map_err(|problem| format!("trainer.onnx: {problem}"))?;
         self.gateway().validate()
     }
 }
 
 /// What a stack inside this process is held to: the edge has the limits, a second set would only queue twice.
-fn unlimited() -> ServerConfig {
+pub(crate) fn unlimited() -> ServerConfig {
     ServerConfig {
         max_message_bytes: ByteSize::mebibytes(LOCAL_MESSAGE_MEBIBYTES),
         request_timeout: HumanDuration::from_secs(0),
@@ -176,12 +184,11 @@ pub fn local_services() -> Result<(Transport, Transport), BoxError> {
     Ok((fitter, selector))
 }
 
-/// The suite behind one gateway.
+/// The suite behind one gateway. `host` holds the trainer on ONNX Runtime, if one is hosted: it is to be waited for at the end.
 ///
 /// # Errors
-/// An endpoint or a certificate of the configuration cannot be used.
-#[allow(clippy::unused_async, reason = "the signature svc_kit::run takes")]
-pub async fn assemble(config: SuiteConfig, context: Context) -> Result<App, BoxError> {
+/// An endpoint or a certificate of the configuration cannot be used, or the trainer cannot be opened.
+pub async fn assemble(config: SuiteConfig, context: Context, host: &Host) -> Result<App, BoxError> {
     let server = ServerConfig {
         max_message_bytes: config.server.max_message_bytes,
         ..unlimited()
@@ -198,9 +205,25 @@ pub async fn assemble(config: SuiteConfig, context: Context) -> Result<App, BoxE
     if config.elsewhere(FITTER)?.is_none() {
         gateway = gateway.remote(FITTER, fitter)?;
     }
-    if config.trainer.hosted == Hosted::Simulated {
-        let trainer = local_trainer(&config.trainer.simulation, &server, &context.shutdown)?;
-        gateway = gateway.trainer("simulated", trainer)?;
+    match config.trainer.hosted {
+        Hosted::None => {}
+        Hosted::Simulated => {
+            let trainer = local_trainer(&config.trainer.simulation, &server, &context.shutdown)?;
+            gateway = gateway.trainer("simulated", trainer)?;
+        }
+        Hosted::Onnx => {
+            let own = trainer_svc::config::Config {
+                server: ServerConfig {
+                    drain_timeout: config.server.drain_timeout,
+                    ..server.clone()
+                },
+                trainer: config.trainer.onnx.clone(),
+                ..trainer_svc::config::Config::default()
+            };
+            let inner = Context::new(&server, context.shutdown.clone());
+            let app = host.assemble(own, inner.clone(), trainer_svc::worker::open).await?;
+            gateway = gateway.trainer("onnx", Transport::local(app.into_local(&server, &inner)?))?;
+        }
     }
     Ok(gateway.into_app(finepick_proto::FILE_DESCRIPTOR_SET, &context))
 }

@@ -58,6 +58,8 @@ pub struct TrainerConfig {
     pub stop_grace: HumanDuration,
     /// Time between two checkpoints of a run.
     pub checkpoint_interval: HumanDuration,
+    /// Time between two reports of progress at least; 0: every step is told.
+    pub progress_interval: HumanDuration,
     /// Progress and log events kept of a run.
     pub retained_events: usize,
     /// Currency of the prices; empty: no money.
@@ -139,6 +141,7 @@ impl Default for TrainerConfig {
             stall_timeout: HumanDuration::from_secs(600),
             stop_grace: HumanDuration::from_secs(5),
             checkpoint_interval: HumanDuration::from_secs(60),
+            progress_interval: HumanDuration::from_millis(500),
             retained_events: 1_024,
             currency: String::new(),
             price_per_device_second: 0.0,
@@ -339,6 +342,10 @@ impl ServiceConfig for Config {
             "Time that a run gets to stop when it is told to, before its slot is given away; at most 9s.",
         ),
         ("trainer.checkpoint_interval", "Time between two checkpoints of a run."),
+        (
+            "trainer.progress_interval",
+            "Time between two reports of progress at least; 0: every step is told.",
+        ),
         (
             "trainer.retained_events",
             "Progress and log events kept of each run; other events are all kept.",

@@ -30,8 +30,11 @@ pub mod session;
 pub mod tensor;
 pub mod tokenizer;
 pub mod train;
+pub mod zoo;
 
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
+pub mod worker;

@@ -16,8 +16,7 @@ struct Args {
 fn main() -> ExitCode {
     let host = Host::default();
     let code = svc_kit::run("trainer-svc", &Args::parse().flags, async |config, context| {
-        host.assemble(config, context, |_| Err("this build has nothing that trains".into()))
-            .await
+        host.assemble(config, context, trainer_svc::worker::open).await
     });
     host.finish();
     code

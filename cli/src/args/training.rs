@@ -48,6 +48,15 @@ pub enum TrainersCommand {
     },
 }
 
+/// In which order an epoch goes through the examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// As they lie in the data.
+    AsIs,
+    /// A new one for every epoch, drawn by the seed.
+    Seeded,
+}
+
 /// How to tune; what is absent is the trainer's default.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Tuning")]
@@ -64,9 +73,15 @@ pub struct TuningArgs {
     /// lora: dropout on the adapters' input. Absent: 0.
     #[arg(long, value_name = "SHARE")]
     pub lora_dropout: Option<f64>,
+    /// lora: modules that get an adapter, by the last part of their path, or all-linear. Absent: the trainer's default for the model.
+    #[arg(long, value_name = "MODULE,...", value_delimiter = ',')]
+    pub lora_targets: Vec<String>,
     /// prompt: virtual tokens before every sequence.
     #[arg(long, value_name = "TOKENS", default_value_t = 20)]
     pub prompt_length: i32,
+    /// prompt: text whose embeddings it starts from. Absent: tokens drawn by the seed.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub prompt_text: String,
     /// Passes over the subset.
     #[arg(long, value_name = "EPOCHS", conflicts_with = "steps")]
     pub epochs: Option<i32>,
@@ -79,9 +94,30 @@ pub struct TuningArgs {
     /// Tokens a sequence; longer texts are cut.
     #[arg(long, value_name = "TOKENS")]
     pub sequence_length: Option<i32>,
+    /// Batches whose gradients are added up for one step.
+    #[arg(long, value_name = "BATCHES")]
+    pub accumulation: Option<i32>,
     /// Peak learning rate.
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, visible_alias = "lr", value_name = "RATE")]
     pub learning_rate: Option<f64>,
+    /// How the learning rate goes on after the warm-up: constant, linear or cosine.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub schedule: String,
+    /// Share of the steps in which the learning rate rises.
+    #[arg(long, value_name = "SHARE")]
+    pub warmup: Option<f64>,
+    /// Decoupled weight decay.
+    #[arg(long, value_name = "RATE")]
+    pub weight_decay: Option<f64>,
+    /// Clip the global gradient norm to this.
+    #[arg(long, value_name = "NORM")]
+    pub clip: Option<f64>,
+    /// Early stopping: end when the held-out loss has not improved for so many epochs, and keep the best.
+    #[arg(long, value_name = "EPOCHS")]
+    pub patience: Option<i32>,
+    /// Order of the examples within an epoch.
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t = Order::Seeded)]
+    pub order: Order,
     /// One of the trainer's precisions.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub precision: String,
@@ -112,6 +148,16 @@ pub struct TrainArgs {
     /// `nested_subsets`.
     #[arg(long = "size", value_name = "EXAMPLES,...", value_delimiter = ',', required = true)]
     pub sizes: Vec<i64>,
+    /// Further data to measure before and after tuning: what was forgotten. May be repeated.
+    #[arg(long = "retention", value_name = "NAME=URI")]
+    pub retention: Vec<String>,
+    /// An adapter folder (PEFT) that tuning starts from.
+    #[arg(long, value_name = "URI")]
+    pub init_adapter: Option<String>,
+    /// Put the tuned weights here, a folder that does not exist yet. Absent: they stay with the trainer, or, without --endpoint, are not
+    /// kept.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<std::path::PathBuf>,
     /// Tuning.
     #[command(flatten)]
     pub tuning: TuningArgs,
@@ -121,6 +167,9 @@ pub struct TrainArgs {
     /// Device by name, as `finepick trainers info` shows it. Absent: the trainer chooses.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub device: String,
+    /// Without --endpoint: threads of the run. Absent: all cores.
+    #[arg(long, value_name = "THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// The run fails when it has run for so long.
     #[arg(long, value_name = "SECONDS")]
     pub max_duration: Option<f64>,
@@ -143,6 +192,67 @@ pub struct TrainArgs {
 pub enum HostedTrainer {
     /// Losses from a declared law, in no time and for nothing.
     Simulated,
+    /// Fine-tuning on ONNX Runtime.
+    Onnx,
+}
+
+/// `finepick evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// The trainer's name at the gateway. Absent: the gateway's default, or the trainer that --endpoint is.
+    #[arg(long, value_name = "NAME")]
+    pub trainer: Option<String>,
+    /// The checkpoint.
+    #[arg(long, value_name = "URI")]
+    pub model: String,
+    /// An adapter folder (PEFT).
+    #[arg(long, value_name = "URI")]
+    pub adapter: Option<String>,
+    /// The data to measure the loss on, all of it.
+    #[arg(long, value_name = "URI")]
+    pub data: String,
+    /// Sequences a batch; the loss does not depend on it.
+    #[arg(long, value_name = "SEQUENCES")]
+    pub batch_size: Option<i32>,
+    /// Tokens a sequence; longer texts are cut.
+    #[arg(long, value_name = "TOKENS")]
+    pub sequence_length: Option<i32>,
+    /// Device by name, as `finepick trainers info` shows it. Absent: the trainer chooses.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub device: String,
+    /// How to print the loss.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = PlainFormat::Table, help_heading = "Output")]
+    pub format: PlainFormat,
+}
+
+/// `finepick zoo`.
+#[derive(Debug, Subcommand)]
+pub enum ZooCommand {
+    /// Make the zoo's checkpoints: pretrain each from random weights by the recipe.
+    Build(ZooBuildArgs),
+}
+
+/// `finepick zoo build`.
+#[derive(Debug, Args)]
+pub struct ZooBuildArgs {
+    /// What to make.
+    #[arg(long, value_name = "FILE", default_value = "zoo/recipe.toml")]
+    pub recipe: std::path::PathBuf,
+    /// Folder with the texts, KIND.jsonl each (`python3 tools/fetch_texts.py` fetches them).
+    #[arg(long, value_name = "DIR", default_value = ".deps/texts/pretrain")]
+    pub texts: std::path::PathBuf,
+    /// Where the checkpoints' folders go.
+    #[arg(long, value_name = "DIR", default_value = "zoo")]
+    pub output: std::path::PathBuf,
+    /// Only this checkpoint; may be repeated. Absent: all.
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Device by name.
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: String,
+    /// Threads; absent: all cores.
+    #[arg(long, value_name = "THREADS")]
+    pub threads: Option<usize>,
 }
 
 /// `finepick up`.

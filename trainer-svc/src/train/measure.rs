@@ -30,17 +30,15 @@ pub struct ExampleLoss {
     pub sum: f64,
     /// Its predicted tokens.
     pub tokens: u64,
-    /// Was it cut?
-    pub truncated: bool,
 }
 
 impl Measurement {
-    /// From the examples; `None` when they predict nothing.
+    /// From the examples, of which so many were cut; `None` when they predict nothing.
     ///
     /// The loss is the ratio L = Σs/Σt. Its standard error is that of a ratio estimator: √(n/(n−1) · Σ(s − L·t)²) / Σt
     /// (Cochran, Sampling Techniques, 3rd edition, equation 2.39, with an infinite population).
     #[must_use]
-    pub fn of(examples: &[ExampleLoss]) -> Option<Self> {
+    pub fn of(examples: &[ExampleLoss], truncated: u64) -> Option<Self> {
         let counted = || examples.iter().filter(|example| example.tokens > 0);
         let tokens: u64 = counted().map(|example| example.tokens).sum();
         if tokens == 0 {
@@ -59,7 +57,7 @@ impl Measurement {
             standard_error,
             tokens,
             examples: n as u64,
-            truncated: counted().filter(|example| example.truncated).count() as u64,
+            truncated,
         })
     }
 }
@@ -69,16 +67,12 @@ mod tests {
     use super::*;
 
     fn example(sum: f64, tokens: u64) -> ExampleLoss {
-        ExampleLoss {
-            sum,
-            tokens,
-            truncated: tokens == 3,
-        }
+        ExampleLoss { sum, tokens }
     }
 
     #[test]
     fn the_loss_is_per_token_not_per_example() {
-        let measured = Measurement::of(&[example(2.0, 1), example(3.0, 3), example(9.0, 0)]).unwrap();
+        let measured = Measurement::of(&[example(2.0, 1), example(3.0, 3), example(9.0, 0)], 1).unwrap();
         assert!((measured.loss - 1.25).abs() < 1e-15);
         assert_eq!((measured.tokens, measured.examples, measured.truncated), (4, 2, 1));
         // s − L·t = ±0.75; √(2 · 2 · 0.5625) / 4
@@ -87,8 +81,8 @@ mod tests {
 
     #[test]
     fn one_example_has_no_standard_error_and_none_no_loss() {
-        assert_eq!(Measurement::of(&[example(2.0, 1)]).unwrap().standard_error, None);
-        assert_eq!(Measurement::of(&[example(0.0, 0)]), None);
-        assert_eq!(Measurement::of(&[]), None);
+        assert_eq!(Measurement::of(&[example(2.0, 1)], 0).unwrap().standard_error, None);
+        assert_eq!(Measurement::of(&[example(0.0, 0)], 0), None);
+        assert_eq!(Measurement::of(&[], 0), None);
     }
 }

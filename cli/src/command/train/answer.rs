@@ -37,6 +37,30 @@ pub(super) struct RunAnswer {
     model_digest: Option<String>,
     data_digest: Option<String>,
     last_sequence: i64,
+    /// Training losses of the steps that were told; without --endpoint, of all.
+    steps: Vec<StepLoss>,
+}
+
+/// A step's training loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct StepLoss {
+    /// Counted from 1.
+    step: i64,
+    /// Nats per token, before the update.
+    loss: f64,
+}
+
+impl StepLoss {
+    /// The loss that an event tells, if it does.
+    pub(super) fn of(event: &pb::TrainingEvent) -> Option<Self> {
+        match &event.kind {
+            Some(pb::training_event::Kind::Progress(progress)) => Some(Self {
+                step: progress.step,
+                loss: progress.training_loss?,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// A measured loss.
@@ -83,8 +107,9 @@ impl From<pb::Evaluation> for EvaluationAnswer {
     }
 }
 
-impl From<pb::TrainingRun> for RunAnswer {
-    fn from(run: pb::TrainingRun) -> Self {
+impl RunAnswer {
+    /// A run, and what its steps lost.
+    pub(super) fn of(run: pb::TrainingRun, steps: Vec<StepLoss>) -> Self {
         let money = run.cost.as_ref().and_then(|cost| cost.money.as_ref());
         Self {
             state: state_name(run.state()),
@@ -108,6 +133,7 @@ impl From<pb::TrainingRun> for RunAnswer {
             model_digest: filled(run.model_digest),
             data_digest: filled(run.data_digest),
             last_sequence: run.last_sequence,
+            steps,
         }
     }
 }
@@ -187,7 +213,7 @@ mod tests {
             }),
             ..pb::TrainingRun::default()
         };
-        let answer = RunAnswer::from(run);
+        let answer = RunAnswer::of(run, Vec::new());
         let terminal = Terminal {
             is_terminal: false,
             width: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use finepick_proto::trainer::v1 as pb;
 use pb::tuning_method::Kind;
 
-use crate::args::{Method, TrainArgs, TuningArgs};
+use crate::args::{Method, Order, TrainArgs, TuningArgs};
 use crate::error::CliError;
 
 /// Bytes of a candidate's name, by the contract.
@@ -41,14 +41,28 @@ pub(super) fn from_args(args: &TrainArgs) -> Result<pb::TrainingRunSpec, CliErro
         hyperparameters: hyperparameters(&args.tuning),
         seed: args.tuning.seed,
         subset_seed: args.tuning.subset_seed,
-        retention_sets: Vec::new(),
+        retention_sets: retention_sets(&args.retention)?,
+        initial_adapter: args.init_adapter.as_deref().map(reference),
         device: args.device.clone(),
         max_duration: max_duration.transpose()?,
         labels: labels.collect::<Result<_, _>>()?,
     })
 }
 
-fn reference(uri: &str) -> pb::Reference {
+fn retention_sets(sets: &[String]) -> Result<Vec<pb::RetentionSet>, CliError> {
+    let set = |text: &String| {
+        let (name, uri) = text
+            .split_once('=')
+            .ok_or_else(|| CliError::Usage(format!("--retention {text:?} is not NAME=URI")))?;
+        Ok(pb::RetentionSet {
+            name: name.to_owned(),
+            data: Some(reference(uri)),
+        })
+    };
+    sets.iter().map(set).collect()
+}
+
+pub(in crate::command) fn reference(uri: &str) -> pb::Reference {
     pb::Reference {
         uri: uri.to_owned(),
         digest: String::new(),
@@ -68,11 +82,11 @@ fn method(tuning: &TuningArgs) -> Kind {
             rank: tuning.lora_rank,
             alpha: tuning.lora_alpha,
             dropout: tuning.lora_dropout,
-            target_modules: Vec::new(),
+            target_modules: tuning.lora_targets.clone(),
         }),
         Method::Prompt => Kind::Prompt(pb::PromptTuning {
             length: tuning.prompt_length,
-            initial_text: String::new(),
+            initial_text: tuning.prompt_text.clone(),
         }),
     }
 }
@@ -85,7 +99,18 @@ fn hyperparameters(tuning: &TuningArgs) -> Option<pb::Hyperparameters> {
         sequence_length: tuning.sequence_length,
         learning_rate: tuning.learning_rate,
         precision: tuning.precision.clone(),
-        ..pb::Hyperparameters::default()
+        gradient_accumulation: tuning.accumulation,
+        schedule: tuning.schedule.clone(),
+        warmup_ratio: tuning.warmup,
+        weight_decay: tuning.weight_decay,
+        clip_norm: tuning.clip,
+        patience: tuning.patience,
+        order: match tuning.order {
+            Order::AsIs => pb::ExampleOrder::AsIs,
+            // What an absent order means.
+            Order::Seeded => pb::ExampleOrder::Unspecified,
+        }
+        .into(),
     };
     (asked != pb::Hyperparameters::default()).then_some(asked)
 }
