@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::state::{self, Position, Tensors};
 use super::tuner::Tuner;
-use super::{DEFAULT_SEQUENCE_LENGTH, Job, Length, Observer, Report, TrainError, positions_for_tokens};
+use super::{DEFAULT_SEQUENCE_LENGTH, Job, Length, Observer, Report, TrainError, Tuning, positions_for_tokens};
 use crate::arch::{self, Model, Parameter};
 use crate::artifact::{self, Existing, SaveOptions};
 use crate::dataset::{Buckets, Examples, HeldOut, ReadOptions, Split, Tokenized};
@@ -225,10 +225,15 @@ impl<'a> Prepared<'a> {
     /// Identifies what this run does: another model, other data or settings make another run.
     fn fingerprint(&self) -> String {
         let job = self.job;
+        // The length that was found is as good as the same one asked for.
+        let tuning = Tuning {
+            sequence_length: Some(self.held_out.sequence_length()),
+            ..job.tuning.clone()
+        };
         let mut hash = Sha256::new();
         let described = format!(
             "{} {} {:?} {:?} {} {:?}",
-            job.model_digest, self.data_digest, job.sizes, job.retention, job.subset_seed, job.tuning
+            job.model_digest, self.data_digest, job.sizes, job.retention, job.subset_seed, tuning
         );
         hash.update(described.as_bytes());
         hash.finalize().iter().fold(String::new(), |mut text, byte| {
