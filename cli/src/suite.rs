@@ -108,6 +108,9 @@ impl ServiceConfig for SuiteConfig {
             "Trainer hosted here, by whose name the gateway routes to it: `none`, `simulated`, `onnx`.",
         ),
         ("trainer.onnx.*", "As `[trainer]` in the configuration of trainer-svc."),
+        ("trainer.onnx.hub.*", "As `[trainer.hub]` there."),
+        ("trainer.onnx.plugins.*", "As `[trainer.plugins]` there."),
+        ("trainer.onnx.devices.*.*", "As `[trainer.devices.NAME]` there."),
         ("trainer.simulation.*", "As in the configuration of trainer-sim."),
     ];
 
@@ -135,8 +138,15 @@ impl ServiceConfig for SuiteConfig {
             ..trainer_sim::config::Config::default()
         };
         trainer.validate().map_err(|problem| format!("trainer.{problem}"))?;
-        let onnx = &self.trainer.onnx;
-        onnx.validate().map_err(|problem| format!("trainer.onnx: {problem}"))?;
+        if self.trainer.hosted == Hosted::Onnx {
+            let onnx = trainer_svc::config::Config {
+                server: self.server.clone(),
+                trainer: self.trainer.onnx.clone(),
+                ..trainer_svc::config::Config::default()
+            };
+            onnx.validate()
+                .map_err(|problem| problem.replace("trainer.", "trainer.onnx."))?;
+        }
         self.gateway().validate()
     }
 }
