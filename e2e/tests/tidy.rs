@@ -153,9 +153,19 @@ fn heavy_imports_live_in_one_place() {
         mentions("fitter-svc/src", &["argmin::", "use argmin"], &["fitter-svc/src/fit"]),
         Vec::<String>::new()
     );
+    assert_eq!(
+        mentions(
+            "trainer-svc/src",
+            &["use ort::", " ort::", "(ort::"],
+            &["trainer-svc/src/session"]
+        ),
+        Vec::<String>::new()
+    );
     for service in ["fitter-svc", "selector-svc", "trainer-kit", "trainer-svc"] {
         let folder = format!("{service}/src");
-        let adapters = ["grpc", "config.rs", "main.rs", "lib.rs"].map(|place| format!("{service}/src/{place}"));
+        // The worker joins the training to the run manager, the configuration and the hub.
+        let adapters =
+            ["grpc", "config.rs", "main.rs", "lib.rs", "worker"].map(|place| format!("{service}/src/{place}"));
         let adapters: Vec<&str> = adapters.iter().map(String::as_str).collect();
         let transport = ["tonic::", "finepick_proto::", "svc_kit::", "tokio::"];
         assert_eq!(

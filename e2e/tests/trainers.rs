@@ -135,12 +135,15 @@ fn exit_codes_say_how_a_run_ended() {
         Some(0),
         "a trainer without a gateway has no name to heed"
     );
+    let here = ["train", "--model", "/nowhere/m", "--data", "/nowhere/d", "--size", "1"];
     assert_eq!(
-        finepick(&["train", "--model", "m", "--data", "d", "--size", "1"])
-            .status
-            .code(),
-        Some(2)
+        finepick(&[&here[..], &["--trainer", "a"]].concat()).status.code(),
+        Some(2),
+        "on this machine trainers have no names"
     );
+    let output = finepick(&here);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("MODEL_UNREADABLE"));
 }
 
 #[test]
