@@ -4,6 +4,8 @@ pub mod benchmark;
 pub mod evaluate;
 pub mod fit;
 pub mod rank;
+pub(crate) mod select;
+pub(crate) mod selection;
 pub mod simulate;
 pub mod train;
 pub mod trainers;

@@ -1,6 +1,7 @@
 //! The services of the suite, hosted in one process: for commands without `--endpoint`, and for `finepick up`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use fitter_svc::config::FitterConfig;
 use gateway::Gateway;
@@ -15,10 +16,18 @@ use svc_kit::shutdown::Token;
 use trainer_sim::SimulationConfig;
 use trainer_svc::grpc::Host;
 
+use crate::args::HostedTrainer;
+
 /// The full name of the fitter's service.
 const FITTER: &str = "finepick.fitter.v1.FitterService";
 /// The full name of the selector's service.
 const SELECTOR: &str = "finepick.selector.v1.SelectorService";
+/// Name of the simulated trainer, when it is hosted.
+pub(crate) const SIMULATED: &str = "simulated";
+/// Name of the trainer on ONNX Runtime, when it is hosted.
+pub(crate) const ONNX: &str = "onnx";
+/// The device of a trainer that is hosted for one command.
+const ONE_DEVICE: &str = "cpu";
 /// Largest message between the services of one process, in MiB.
 const LOCAL_MESSAGE_MEBIBYTES: u64 = 64;
 
@@ -177,10 +186,61 @@ fn local_selector(
     Ok(Transport::local(stack))
 }
 
-fn local_trainer(config: &SimulationConfig, server: &ServerConfig, shutdown: &Token) -> Result<Transport, BoxError> {
+/// The simulated trainer in this process.
+pub(crate) fn simulated_trainer(
+    config: &SimulationConfig,
+    server: &ServerConfig,
+    shutdown: &Token,
+) -> Result<Transport, BoxError> {
     let context = Context::new(server, shutdown.clone());
     let stack = trainer_sim::grpc::app(config, &context).into_local(server, &context)?;
     Ok(Transport::local(stack))
+}
+
+/// The trainer on ONNX Runtime in this process. `host` holds it: it is to be waited for at the end.
+pub(crate) async fn onnx_trainer(
+    trainer: trainer_svc::config::TrainerConfig,
+    server: &ServerConfig,
+    context: &Context,
+    host: &Host,
+) -> Result<Transport, BoxError> {
+    let own = trainer_svc::config::Config {
+        server: server.clone(),
+        trainer,
+        ..trainer_svc::config::Config::default()
+    };
+    let inner = Context::new(server, context.shutdown.clone());
+    let app = host.assemble(own, inner.clone(), trainer_svc::worker::open).await?;
+    Ok(Transport::local(app.into_local(server, &inner)?))
+}
+
+/// A device with so many threads, or all cores.
+pub(crate) fn one_device(threads: Option<usize>) -> BTreeMap<String, trainer_svc::config::DeviceConfig> {
+    let settings = trainer_svc::config::DeviceConfig {
+        threads: threads.unwrap_or(0),
+        ..trainer_svc::config::DeviceConfig::default()
+    };
+    BTreeMap::from([(ONE_DEVICE.to_owned(), settings)])
+}
+
+/// The name of a hosted trainer.
+pub(crate) fn trainer_name(trainer: HostedTrainer) -> &'static str {
+    match trainer {
+        HostedTrainer::Simulated => SIMULATED,
+        HostedTrainer::Onnx => ONNX,
+    }
+}
+
+/// A selector that keeps its selections in a folder, and goes on with them if it has a trainer.
+#[expect(clippy::unused_async, reason = "opens the store")]
+pub(crate) async fn selector_of_one_command(
+    _state_dir: &Path,
+    _trainer: Option<(&str, Transport)>,
+    server: &ServerConfig,
+    shutdown: &Token,
+) -> Result<Transport, BoxError> {
+    let fitter = local_fitter(&FitterConfig::default(), server, shutdown)?;
+    local_selector(&SelectorConfig::default(), fitter, server, shutdown)
 }
 
 /// Fitter and selector in this process, for one command.
@@ -218,21 +278,16 @@ pub async fn assemble(config: SuiteConfig, context: Context, host: &Host) -> Res
     match config.trainer.hosted {
         Hosted::None => {}
         Hosted::Simulated => {
-            let trainer = local_trainer(&config.trainer.simulation, &server, &context.shutdown)?;
-            gateway = gateway.trainer("simulated", trainer)?;
+            let trainer = simulated_trainer(&config.trainer.simulation, &server, &context.shutdown)?;
+            gateway = gateway.trainer(SIMULATED, trainer)?;
         }
         Hosted::Onnx => {
-            let own = trainer_svc::config::Config {
-                server: ServerConfig {
-                    drain_timeout: config.server.drain_timeout,
-                    ..server.clone()
-                },
-                trainer: config.trainer.onnx.clone(),
-                ..trainer_svc::config::Config::default()
+            let own = ServerConfig {
+                drain_timeout: config.server.drain_timeout,
+                ..server.clone()
             };
-            let inner = Context::new(&server, context.shutdown.clone());
-            let app = host.assemble(own, inner.clone(), trainer_svc::worker::open).await?;
-            gateway = gateway.trainer("onnx", Transport::local(app.into_local(&server, &inner)?))?;
+            let trainer = onnx_trainer(config.trainer.onnx, &own, &context, host).await?;
+            gateway = gateway.trainer(ONNX, trainer)?;
         }
     }
     Ok(gateway.into_app(finepick_proto::FILE_DESCRIPTOR_SET, &context))

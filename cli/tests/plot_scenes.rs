@@ -26,6 +26,7 @@ fn ranking(count: u32) -> PlotScene {
             forecast: forecast.collect(),
             truth: Some(point(13)),
             note: None,
+            ..PlotSeries::default()
         }
     });
     PlotScene {
@@ -38,6 +39,7 @@ fn ranking(count: u32) -> PlotScene {
             (1_638_400.0, "all data: 1.64M".to_owned()),
         ],
         series: series.collect(),
+        ..PlotScene::default()
     }
 }
 
@@ -211,6 +213,7 @@ prop_compose! {
             name, rank, highlight, fitted, truth, note,
             measured: measured.into_iter().map(|(x, y, used)| PlotPoint { x, y, used }).collect(),
             forecast: forecast.into_iter().map(|(x, y, band)| ForecastPoint { x, y, band }).collect(),
+            ..PlotSeries::default()
         }
     }
 }

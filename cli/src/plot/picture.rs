@@ -196,7 +196,8 @@ fn clean(series: &PlotSeries) -> Option<Curve<'_>> {
 
 /// Gives roles to curves that are sorted from best to worst.
 fn assign_roles(curves: &mut [Curve<'_>]) {
-    let few = curves.len() <= draw::RUNNERS.len() + 1;
+    let live = curves.iter().filter(|curve| !curve.series.faded).count();
+    let few = live <= draw::RUNNERS.len() + 1;
     let rest = curves
         .iter()
         .filter(|curve| !curve.series.highlight)
@@ -206,7 +207,7 @@ fn assign_roles(curves: &mut [Curve<'_>]) {
     for curve in curves {
         curve.role = if curve.series.highlight {
             Role::Chosen
-        } else if runners < draw::RUNNERS.len() && (few || curve.series.rank.is_some_and(|rank| rank <= 5)) {
+        } else if !curve.series.faded && runners < draw::RUNNERS.len() && (few || curve.series.rank.is_some_and(|rank| rank <= 5)) {
             runners += 1;
             Role::Runner(runners - 1)
         } else {
