@@ -33,6 +33,7 @@ use crate::store::{ListKey, ListQuery, Store, StoreError, StoredSelection};
 use crate::what_if::{WhatIfError, what_if};
 
 pub use self::create::CreateWish;
+pub(crate) use self::create::draw;
 
 /// Events that are read at once.
 const PAGE: u32 = 256;

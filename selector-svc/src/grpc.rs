@@ -9,7 +9,7 @@ mod watch;
 use std::sync::Arc;
 
 use finepick_proto::selector::v1 as wire;
-use finepick_proto::selector::v1::selector_service_server::{SelectorService, SelectorServiceServer};
+use finepick_proto::selector::v1::selector_service_server::SelectorService;
 use finepick_proto::selector::v1::{
     RankCandidatesRequest, RankCandidatesResponse, SimulateSelectionRequest, SimulateSelectionResponse,
 };

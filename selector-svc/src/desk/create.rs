@@ -1,5 +1,7 @@
 //! New selections.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -26,9 +28,11 @@ pub struct CreateWish {
 /// Letters of nonces and of ids that are drawn.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// So many random letters.
-fn draw(count: usize) -> String {
-    let mut bits: u128 = rand::random();
+/// So many random letters, at most 25.
+pub(crate) fn draw(count: usize) -> String {
+    // Keys of hash maps come from the operating system's randomness.
+    let word = || u128::from(RandomState::new().build_hasher().finish());
+    let mut bits = word() << 64 | word();
     let mut letter = || {
         let found = LETTERS.get(usize::try_from(bits % 32).unwrap_or(0)).copied();
         bits /= 32;

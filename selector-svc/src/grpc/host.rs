@@ -15,7 +15,7 @@ use trainer_client::TrainerClient;
 
 use super::{FitterClient, Service};
 use crate::config::{Config, SelectorConfig, StoreConfig, TrainerEndpoint};
-use crate::desk::Desk;
+use crate::desk::{Desk, draw};
 use crate::driver::{self, Driver};
 use crate::ports::{Fitter, Trainer};
 use crate::selection::Millis;
@@ -58,7 +58,7 @@ pub fn app(transport: Transport, config: &SelectorConfig, context: &Context) -> 
 pub fn host(parts: Parts, config: &SelectorConfig, context: &Context) -> App {
     let fitter = fitter(parts.fitter, context);
     // Another one for every start: what an earlier process held is not taken for its own.
-    let owner = format!("selector-{:016x}", rand::random::<u64>());
+    let owner = format!("selector-{}", draw(16));
     let driven = driver::Parts {
         store: Arc::clone(&parts.store),
         trainers: parts.trainers,
