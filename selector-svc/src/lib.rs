@@ -9,7 +9,7 @@
 //! - [`constraint`]: who may be chosen. [`metrics`]: how good a choice was.
 //! - [`ranking`], [`simulate`]: the two questions and their answers.
 //! - [`selection`]: a selection as a durable state machine.
-//! - [`ports`]: what adapters provide.
+//! - [`ports`]: what adapters provide. [`order`]: what a trial is to its trainer.
 //!
 //! With the feature `server` (the default) come the configuration and the gRPC service.
 
@@ -18,8 +18,11 @@ pub mod curve;
 pub mod diagnostics;
 pub mod error;
 pub mod metrics;
+pub mod order;
+pub mod plan;
 pub mod policy;
 pub mod ports;
+pub mod race;
 pub mod ranking;
 mod regression;
 pub mod schedule;
@@ -33,4 +36,8 @@ pub mod win_share;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod driver;
+#[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
+pub mod trainers;
