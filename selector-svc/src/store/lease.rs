@@ -57,7 +57,14 @@ mod tests {
             until: 1_000,
             length: 100,
         };
-        for (now, held) in [(950, true), (999, true), (1_000, false), (2_000, false), (850, true), (799, false)] {
+        for (now, held) in [
+            (950, true),
+            (999, true),
+            (1_000, false),
+            (2_000, false),
+            (850, true),
+            (799, false),
+        ] {
             assert_eq!(lease.in_force(now), held, "at {now}");
         }
         assert_eq!((lease.holder(950), lease.holder(1_000)), ("a", ""));

@@ -204,7 +204,10 @@ mod tests {
             r#"{"version":1,"kind":"paused"}"#
         );
         let text = encode_event(&judged(Some(0.5))).unwrap();
-        assert!(text.starts_with(r#"{"version":1,"kind":"judged","decision":{"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"version":1,"kind":"judged","decision":{"#),
+            "{text}"
+        );
     }
 
     #[test]
@@ -277,7 +280,8 @@ mod tests {
             let text = encode_event(&Event::Stopping { ending: Ending::Cancelled { detail: "enough".to_owned() } }).unwrap();
             prop_assume!(cut < text.len());
             let read = decode_event(text.get(..cut).unwrap());
-            prop_assert!(matches!(read, Err(RecordProblem::Malformed { .. })));
+            let malformed = matches!(read, Err(RecordProblem::Malformed { .. }));
+            prop_assert!(malformed, "{:?}", read);
         }
     }
 }

@@ -11,9 +11,7 @@ use super::{SqliteStore, now};
 use crate::selection::Millis;
 use crate::store::lease::Lease;
 use crate::store::record::{decode_event, decode_observation, decode_summary};
-use crate::store::{
-    KnownForecast, KnownLoss, ListKey, ListQuery, LossKey, StoreError, StoredEvent, StoredSelection,
-};
+use crate::store::{KnownForecast, KnownLoss, ListKey, ListQuery, LossKey, StoreError, StoredEvent, StoredSelection};
 
 /// What [`stored`] reads.
 macro_rules! columns {
@@ -83,7 +81,9 @@ pub(super) async fn events(
         return Err(StoreError::NotFound { id: id.to_owned() });
     }
     let mut events = Vec::with_capacity(rows.len());
-    let present = rows.into_iter().filter_map(|(sequence, at, record)| Some((sequence?, at?, record?)));
+    let present = rows
+        .into_iter()
+        .filter_map(|(sequence, at, record)| Some((sequence?, at?, record?)));
     for (wanted, (sequence, at, record)) in (after.saturating_add(1)..).zip(present.take(limit as usize)) {
         let sequence = count(sequence, "the number of an event")?;
         if sequence != wanted {
@@ -134,7 +134,11 @@ pub(super) async fn list(store: &SqliteStore, query: ListQuery) -> Result<Vec<St
     if let Some((name, value)) = query.labels.first_key_value() {
         let others: BTreeMap<&String, &String> = query.labels.iter().skip(1).collect();
         let others = json(&others.into_iter().collect::<Vec<_>>());
-        let page = page(page::BY_LABELS).bind(name).bind(value).bind(others).bind(json(&query.phases));
+        let page = page(page::BY_LABELS)
+            .bind(name)
+            .bind(value)
+            .bind(others)
+            .bind(json(&query.phases));
         found = page.fetch_all(&store.readers).await.map_err(store_error)?;
     } else if query.phases.is_empty() {
         found = page(page::ALL).fetch_all(&store.readers).await.map_err(store_error)?;
@@ -199,11 +203,13 @@ pub(super) async fn known_forecasts(
         .fetch_all(&store.readers)
         .await
         .map_err(store_error)?;
-    let known = rows.into_iter().map(|(data_digest, model_key, loss, selection)| KnownForecast {
-        data_digest,
-        model_key,
-        loss,
-        selection,
-    });
+    let known = rows
+        .into_iter()
+        .map(|(data_digest, model_key, loss, selection)| KnownForecast {
+            data_digest,
+            model_key,
+            loss,
+            selection,
+        });
     Ok(known.collect())
 }

@@ -28,7 +28,7 @@ pub(super) async fn prepare(writer: &SqlitePool, patience: Duration) -> Result<(
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(store_error)?;
     // Another process may have been faster.
     let found = version(&mut transaction).await?;
-    for step in MIGRATIONS.iter().skip(found as usize) {
+    for step in MIGRATIONS.iter().copied().skip(found as usize) {
         let applied = sqlx::raw_sql(step).execute(&mut *transaction).await;
         applied.map_err(store_error)?;
     }
@@ -39,7 +39,8 @@ pub(super) async fn prepare(writer: &SqlitePool, patience: Duration) -> Result<(
 
 /// The file's version; 0: it is empty.
 async fn version(connection: &mut SqliteConnection) -> Result<u32, StoreError> {
-    let own = "SELECT count(*), count(*) FILTER (WHERE name = 'schema_version') FROM sqlite_master WHERE type = 'table'";
+    let own =
+        "SELECT count(*), count(*) FILTER (WHERE name = 'schema_version') FROM sqlite_master WHERE type = 'table'";
     let (tables, own): (i64, i64) = sqlx::query_as(own)
         .fetch_one(&mut *connection)
         .await
@@ -55,7 +56,9 @@ async fn version(connection: &mut SqliteConnection) -> Result<u32, StoreError> {
     }
     let read = sqlx::query_scalar::<_, i64>("SELECT version FROM schema_version");
     let found = read.fetch_optional(connection).await.map_err(store_error)?;
-    let found = found.and_then(|found| u32::try_from(found).ok()).filter(|found| *found > 0);
+    let found = found
+        .and_then(|found| u32::try_from(found).ok())
+        .filter(|found| *found > 0);
     match found {
         None => Err(corrupt("its version is missing or no number")),
         Some(found) if found > KNOWN => Err(StoreError::Newer { found, known: KNOWN }),

@@ -5,7 +5,7 @@ use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::error::store_error;
 use super::{SqliteStore, now};
-use crate::selection::{Event, Millis, Phase};
+use crate::selection::{Millis, Phase};
 use crate::store::lease::Lease;
 use crate::store::record::{check_forecast, encode_event, encode_observation, encode_summary};
 use crate::store::{
@@ -15,7 +15,13 @@ use crate::store::{
 /// A lease in force, as [`Lease::in_force`] has it, in a statement whose first parameter is the clock's offset.
 macro_rules! in_force {
     () => {
-        concat!("(owner <> '' AND lease_until > ", now!(), " AND lease_until - ", now!(), " <= 2 * lease_length)")
+        concat!(
+            "(owner <> '' AND lease_until > ",
+            now!(),
+            " AND lease_until - ",
+            now!(),
+            " <= 2 * lease_length)"
+        )
     };
 }
 
@@ -222,7 +228,8 @@ async fn write(
         insert_event(connection, head.key, sequence, at, record).await?;
     }
     let phase = phase_name(&append.summary.phase, append.summary.paused);
-    let update = "UPDATE selections SET updated = ?2, sequence = ?3, phase = ?4, ended = ?5, summary = ?6 WHERE key = ?1";
+    let update =
+        "UPDATE selections SET updated = ?2, sequence = ?3, phase = ?4, ended = ?5, summary = ?6 WHERE key = ?1";
     sqlx::query(update)
         .bind(head.key)
         .bind(at)
@@ -251,7 +258,10 @@ async fn insert_loss(
     observation: &str,
 ) -> Result<(), sqlx::Error> {
     let insert = "INSERT INTO losses (key, observation, selection) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO NOTHING";
-    let insert = sqlx::query(insert).bind(&loss.key.0).bind(observation).bind(&loss.selection);
+    let insert = sqlx::query(insert)
+        .bind(&loss.key.0)
+        .bind(observation)
+        .bind(&loss.selection);
     insert.execute(connection).await.map(drop)
 }
 
@@ -290,7 +300,11 @@ pub(super) async fn claim(
     limit: u32,
 ) -> Result<Vec<Claim>, StoreError> {
     // Selectors ask often and mostly in vain: that must not take the write lock.
-    let free = concat!("SELECT EXISTS (SELECT 1 FROM selections WHERE ended = 0 AND NOT ", in_force!(), ")");
+    let free = concat!(
+        "SELECT EXISTS (SELECT 1 FROM selections WHERE ended = 0 AND NOT ",
+        in_force!(),
+        ")"
+    );
     let free = sqlx::query_scalar::<_, bool>(free).bind(store.offset());
     if !free.fetch_one(&store.readers).await.map_err(store_error)? {
         return Ok(Vec::new());
