@@ -159,9 +159,8 @@ fn implementation(prepared: &Prepared, contender: usize) -> Option<&str> {
         .iter()
         .filter(|trainer| costs.contains_key(&trainer.name));
     let first = able.next()?;
-    let same = |other: &crate::selection::TrainerFacts| {
-        other.deterministic && other.implementation == first.implementation
-    };
+    let same =
+        |other: &crate::selection::TrainerFacts| other.deterministic && other.implementation == first.implementation;
     (first.deterministic && able.all(same)).then_some(first.implementation.as_str())
 }
 

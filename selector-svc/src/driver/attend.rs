@@ -102,7 +102,11 @@ async fn follow(shared: &Shared, trainer: &dyn Trainer, order: &Order, live: &wa
 /// The run, ended by us when it takes longer than it may and its trainer does not end it.
 async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live>) -> Result<RunEnd, TrainerFault> {
     let running_since = Arc::new(Mutex::new(None::<Instant>));
-    let run = trainer.run(&order.run_id, order.spec.clone(), sink(order.trial, live, &running_since));
+    let run = trainer.run(
+        &order.run_id,
+        order.spec.clone(),
+        sink(order.trial, live, &running_since),
+    );
     let Some(limit) = order.spec.max_duration else {
         return run.await;
     };
@@ -132,14 +136,20 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
         _ => None,
     };
     // A loss that comes at the last moment is a loss.
-    if let Some(observed) = told.clone().filter(|told| matches!(told.outcome, Outcome::Observed { .. })) {
+    if let Some(observed) = told
+        .clone()
+        .filter(|told| matches!(told.outcome, Outcome::Observed { .. }))
+    {
         return Ok(observed);
     }
     Ok(RunEnd {
         outcome: Outcome::Failed {
             failure: "DEADLINE_EXCEEDED".to_owned(),
         },
-        detail: format!("it ran longer than {} s, and its trainer did not end it", limit.as_secs()),
+        detail: format!(
+            "it ran longer than {} s, and its trainer did not end it",
+            limit.as_secs()
+        ),
         device_seconds: told.as_ref().and_then(|told| told.device_seconds),
         money_nanos: told.as_ref().and_then(|told| told.money_nanos),
         share_done: told.and_then(|told| told.share_done),

@@ -138,7 +138,11 @@ impl Claims {
         let claims: Vec<Claim> = self.held.values().map(|(claim, _)| claim.clone()).collect();
         self.tasks.shutdown().await;
         self.shared.driven().clear();
-        if !claims.is_empty() && tokio::time::timeout(RELEASE_TIMEOUT, self.release(&claims)).await.is_err() {
+        if !claims.is_empty()
+            && tokio::time::timeout(RELEASE_TIMEOUT, self.release(&claims))
+                .await
+                .is_err()
+        {
             tracing::warn!("the store does not answer; the leases run out by themselves");
         }
     }

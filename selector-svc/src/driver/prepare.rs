@@ -198,7 +198,10 @@ fn merge(estimates: &mut Estimates, more: Estimates) {
 }
 
 fn largest_data(estimates: &Estimates) -> Option<u64> {
-    let answers = estimates.values().flatten().filter_map(|(_, answer)| answer.as_ref().ok());
+    let answers = estimates
+        .values()
+        .flatten()
+        .filter_map(|(_, answer)| answer.as_ref().ok());
     answers.filter_map(|estimate| estimate.data_examples).max()
 }
 
@@ -219,9 +222,5 @@ async fn earlier_forecasts(
     if keys.is_empty() || data.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(shared
-        .parts
-        .store
-        .known_forecasts(&keys, &data, MAX_FORECASTS)
-        .await?)
+    Ok(shared.parts.store.known_forecasts(&keys, &data, MAX_FORECASTS).await?)
 }

@@ -55,9 +55,7 @@ fn cost(state: &State, trial: &Trial, reserved: Spending, trainer: &str, end: &R
     });
     #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
     let priced = |seconds: f64| {
-        model.map(|model| {
-            ((seconds * model.nanos_per_second as f64).ceil() as i64).saturating_add(model.nanos_per_run)
-        })
+        model.map(|model| ((seconds * model.nanos_per_second as f64).ceil() as i64).saturating_add(model.nanos_per_run))
     };
     #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
     let by_share = (reserved.money_nanos as f64 * share).ceil() as i64;
@@ -96,7 +94,8 @@ fn may_go_on(state: &State, trial: &Trial, end: &RunEnd, config: &DriverConfig) 
         // Not the run's fault; the selection's own bound holds.
         Outcome::Preempted => true,
         Outcome::Failed { failure } if ONCE_MORE.contains(&failure.as_str()) => {
-            let failed_so = |outcome: &Outcome| matches!(outcome, Outcome::Failed { failure: other } if other == failure);
+            let failed_so =
+                |outcome: &Outcome| matches!(outcome, Outcome::Failed { failure: other } if other == failure);
             counted + 1 < state.spec.max_attempts as usize && !before.clone().any(|end| failed_so(&end.outcome))
         }
         Outcome::Failed { .. } | Outcome::Lost | Outcome::Cancelled | Outcome::Refused => {

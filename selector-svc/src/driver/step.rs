@@ -200,7 +200,11 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
     }
     // Whoever has failed at it is asked again only when nobody else is there.
     let tried = |name: &&str| waiting.attempts.iter().any(|attempt| attempt.trainer == **name);
-    let fresh: Vec<String> = able.iter().filter(|name| !tried(name)).map(|name| (*name).to_owned()).collect();
+    let fresh: Vec<String> = able
+        .iter()
+        .filter(|name| !tried(name))
+        .map(|name| (*name).to_owned())
+        .collect();
     if fresh.is_empty() {
         return Offer::Now(able.into_iter().map(str::to_owned).collect());
     }

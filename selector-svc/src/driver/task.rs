@@ -16,8 +16,8 @@ use super::slots::{Member, Permit};
 use super::step::{self, Permits};
 use super::{Live, PrepareError, Shared};
 use crate::order;
-use crate::ports::{FitRequest, FitterError};
 use crate::policy::fitted::FittedForecasts;
+use crate::ports::{FitRequest, FitterError};
 use crate::race::{Next, Race};
 use crate::selection::{
     Action, Ending, Event, Failure, Outcome, Phase, PlannedTrial, Prepared, State, Wait, WaitReason, WorkMode, due,
@@ -227,7 +227,9 @@ impl Task {
                 _ => return Ok(batch),
             }
         }
-        Err(Halt::Defect(format!("more than {MAX_ROUNDS} rounds follow each other without a run")))
+        Err(Halt::Defect(format!(
+            "more than {MAX_ROUNDS} rounds follow each other without a run"
+        )))
     }
 
     /// The judgement of the last round and the round that follows; `false`: the fitter was asked first.
@@ -282,8 +284,17 @@ impl Task {
         state: &State,
         trials: Vec<(usize, crate::curve::DataSize)>,
     ) -> Result<Vec<PlannedTrial>, Halt> {
-        let key = |contender, size| state.spec.reuse.then(|| order::loss_key(state, contender, size)).flatten();
-        let keyed: Vec<_> = trials.into_iter().map(|(contender, size)| (contender, size, key(contender, size))).collect();
+        let key = |contender, size| {
+            state
+                .spec
+                .reuse
+                .then(|| order::loss_key(state, contender, size))
+                .flatten()
+        };
+        let keyed: Vec<_> = trials
+            .into_iter()
+            .map(|(contender, size)| (contender, size, key(contender, size)))
+            .collect();
         let keys: Vec<_> = keyed.iter().filter_map(|(_, _, key)| key.clone()).collect();
         let known = if keys.is_empty() {
             Vec::new()
@@ -352,11 +363,13 @@ impl Task {
             if external {
                 if cancelled {
                     let words = "the selection ends";
-                    self.ended.push(Ended::without_word(key.0, key.1, Outcome::Cancelled, words));
+                    self.ended
+                        .push(Ended::without_word(key.0, key.1, Outcome::Cancelled, words));
                 }
                 continue;
             }
-            if self.attending.get(&key).is_none_or(|permit| permit.is_some()) && !self.ids.values().any(|id| *id == key) {
+            if self.attending.get(&key).is_none_or(|permit| permit.is_some()) && !self.ids.values().any(|id| *id == key)
+            {
                 orders.push(Order {
                     trial: key.0,
                     attempt: key.1,
@@ -375,7 +388,8 @@ impl Task {
         for (key, (trainer, run_id)) in cancel {
             self.cancelled.insert(key);
             self.stopping_since.get_or_insert_with(Instant::now);
-            self.cancels.spawn(attend::cancel(Arc::clone(&self.shared), trainer, run_id));
+            self.cancels
+                .spawn(attend::cancel(Arc::clone(&self.shared), trainer, run_id));
         }
         self.give_up_on_the_cancelled();
     }
@@ -400,7 +414,8 @@ impl Task {
         }
         for (trial, attempt) in self.attending.keys() {
             let words = "its trainer did not end it in time";
-            self.ended.push(Ended::without_word(*trial, *attempt, Outcome::Cancelled, words));
+            self.ended
+                .push(Ended::without_word(*trial, *attempt, Outcome::Cancelled, words));
         }
     }
 
@@ -551,9 +566,8 @@ impl Task {
             return;
         }
         let spec = self.journal.state().spec.clone();
-        self.question.spawn(async move {
-            Answer::Planned(prepare::conclude(&spec, asked.told).await.map(Box::new))
-        });
+        self.question
+            .spawn(async move { Answer::Planned(prepare::conclude(&spec, asked.told).await.map(Box::new)) });
     }
 
     fn hear_no(&mut self, error: &PrepareError) {

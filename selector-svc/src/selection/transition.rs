@@ -222,10 +222,14 @@ impl State {
             } => {
                 self.spec.budget = budget;
                 self.limits = limits;
-                self.amendments.push(Amendment {
-                    after_rounds: self.rounds.iter().filter(|round| round.decision.is_some()).count(),
-                    plan_examples,
-                });
+                // Before preparation has ended there is no plan to change: it will be made by the new budget.
+                if self.prepared.is_some() {
+                    self.amendments.push(Amendment {
+                        after_rounds: self.rounds.iter().filter(|round| round.decision.is_some()).count(),
+                        opened: self.rounds.len(),
+                        plan_examples,
+                    });
+                }
             }
             Event::Stopping { ending } => self.stop(ending),
             Event::Ended { ending } => {
@@ -448,3 +452,6 @@ impl State {
 fn inconsistent(sequence: u64, detail: String) -> TransitionError {
     TransitionError::Inconsistent { sequence, detail }
 }
+
+#[cfg(test)]
+mod tests;

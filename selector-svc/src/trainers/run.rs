@@ -92,13 +92,9 @@ impl Teller {
     fn hear(&mut self, state: TrainingRunState, progress: Option<&Progress>) {
         let queued = matches!(state, TrainingRunState::Queued | TrainingRunState::Paused);
         let changed = queued != self.last.queued;
-        self.last = progress.map_or(
-            RunProgress {
-                queued,
-                ..self.last
-            },
-            |progress| told::progress(progress, queued),
-        );
+        self.last = progress.map_or(RunProgress { queued, ..self.last }, |progress| {
+            told::progress(progress, queued)
+        });
         if !changed && self.told.is_some_and(|told| told.elapsed() < PROGRESS_INTERVAL) {
             return;
         }

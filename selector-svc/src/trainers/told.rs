@@ -21,7 +21,10 @@ pub(super) fn description(
     claims: &wire::ListCapabilitiesResponse,
     replicas: u32,
 ) -> TrainerDescription {
-    let slots = info.devices.iter().map(|device| u32::try_from(device.slots).unwrap_or(0).max(1));
+    let slots = info
+        .devices
+        .iter()
+        .map(|device| u32::try_from(device.slots).unwrap_or(0).max(1));
     let slots = slots.fold(0_u32, u32::saturating_add).max(1);
     let methods = claims.methods().filter_map(|kind| match kind {
         wire::MethodKind::Full => Some(MethodKind::Full),
@@ -38,7 +41,11 @@ pub(super) fn description(
         estimates: claims.estimate,
         data_size_max: claims.data_size_max.and_then(positive),
         price: price(&claims.prices),
-        memory_bytes: info.devices.iter().filter_map(|device| positive(device.memory_bytes?)).max(),
+        memory_bytes: info
+            .devices
+            .iter()
+            .filter_map(|device| positive(device.memory_bytes?))
+            .max(),
     }
 }
 
@@ -48,9 +55,15 @@ fn price(prices: &[wire::Price]) -> Option<(String, i64, i64)> {
         let lines = prices.iter().filter(move |line| line.unit() == unit);
         lines.filter_map(|line| line.price.as_ref())
     };
-    let currency = prices.iter().find_map(|line| line.price.as_ref())?.currency_code.clone();
+    let currency = prices
+        .iter()
+        .find_map(|line| line.price.as_ref())?
+        .currency_code
+        .clone();
     let dearest = |unit| {
-        let amounts = of(unit).filter(|money| money.currency_code == currency).filter_map(nanos);
+        let amounts = of(unit)
+            .filter(|money| money.currency_code == currency)
+            .filter_map(nanos);
         amounts.max().unwrap_or(0)
     };
     let (second, run) = (dearest(wire::PriceUnit::DeviceSecond), dearest(wire::PriceUnit::Run));
@@ -59,7 +72,10 @@ fn price(prices: &[wire::Price]) -> Option<(String, i64, i64)> {
 
 /// Billionths of a unit, saturating; `None`: negative.
 fn nanos(money: &Money) -> Option<i64> {
-    let nanos = money.units.saturating_mul(NANOS_PER_UNIT).saturating_add(i64::from(money.nanos));
+    let nanos = money
+        .units
+        .saturating_mul(NANOS_PER_UNIT)
+        .saturating_add(i64::from(money.nanos));
     (money.units >= 0 && money.nanos >= 0).then_some(nanos)
 }
 
@@ -106,7 +122,10 @@ pub(super) fn progress(progress: &wire::Progress, queued: bool) -> RunProgress {
 /// Whether an answer speaks of the run that was asked for.
 pub(super) fn is_the_run(run: &wire::TrainingRun, run_id: &str, sizes: &[i64]) -> Result<(), Lie> {
     if run.training_run_id != run_id {
-        return Err(Lie(format!("asked for run {run_id:?}, it answers with {:?}", run.training_run_id)));
+        return Err(Lie(format!(
+            "asked for run {run_id:?}, it answers with {:?}",
+            run.training_run_id
+        )));
     }
     match &run.spec {
         Some(spec) if spec.data_sizes != sizes => Err(Lie(format!(
@@ -144,7 +163,12 @@ fn checked_end(run: &wire::TrainingRun, sizes: &[i64]) -> Result<RunEnd, Lie> {
         State::Cancelled => (Outcome::Cancelled, true),
         State::Preempted => (Outcome::Preempted, true),
         State::Lost => (Outcome::Lost, true),
-        state => return Err(Lie(format!("a run that had ended is {}", trainer_client::state_name(state)))),
+        state => {
+            return Err(Lie(format!(
+                "a run that had ended is {}",
+                trainer_client::state_name(state)
+            )));
+        }
     };
     Ok(RunEnd {
         outcome,
