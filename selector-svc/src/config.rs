@@ -312,12 +312,19 @@ mod tests {
             ("selector.max_contenders", |c| c.selector.max_contenders = 1_001),
             ("selector.max_selections", |c| c.selector.max_selections = 0),
             ("selector.lease", |c| c.selector.lease = HumanDuration::from_millis(1)),
-            ("selector.poll_interval", |c| c.selector.poll_interval = HumanDuration::from_secs(0)),
-            ("selector.backoff_max", |c| c.selector.backoff_max = HumanDuration::from_millis(1)),
-            ("selector.retries_per_trial", |c| c.selector.retries_per_trial = f64::NAN),
+            ("selector.poll_interval", |c| {
+                c.selector.poll_interval = HumanDuration::from_secs(0)
+            }),
+            ("selector.backoff_max", |c| {
+                c.selector.backoff_max = HumanDuration::from_millis(1)
+            }),
+            ("selector.retries_per_trial", |c| {
+                c.selector.retries_per_trial = f64::NAN
+            }),
             ("store.path", |c| c.store.path = PathBuf::new()),
             ("trainers.a b", |c| {
-                c.trainers.insert("a b".to_owned(), TrainerEndpoint::to("http://127.0.0.1:1"));
+                c.trainers
+                    .insert("a b".to_owned(), TrainerEndpoint::to("http://127.0.0.1:1"));
             }),
             ("trainers.far.endpoint", |c| {
                 c.trainers.insert("far".to_owned(), TrainerEndpoint::to("nowhere"));

@@ -206,7 +206,10 @@ impl Desk {
         let mut found = self.store.list(query).await?;
         let more = found.len() > limit as usize;
         found.truncate(limit as usize);
-        let next = found.last().filter(|_| more).map(|last| (last.created, last.id.clone()));
+        let next = found
+            .last()
+            .filter(|_| more)
+            .map(|last| (last.created, last.id.clone()));
         Ok((found, next))
     }
 

@@ -62,6 +62,12 @@ impl TrainerEndpoint {
         urls.map(endpoint).collect()
     }
 
+    /// How many processes it is.
+    #[must_use]
+    pub fn processes(&self) -> u32 {
+        u32::try_from(self.endpoints().len()).unwrap_or(u32::MAX)
+    }
+
     /// The way to it. Connects nothing yet.
     ///
     /// # Errors

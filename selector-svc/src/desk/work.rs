@@ -90,7 +90,11 @@ fn offer(draft: &mut Draft, wish: &WorkWish) -> Result<Vec<Offer>, DeskError> {
     for end in expired(&draft.state, draft.now) {
         draft.push(Event::AttemptEnded(Box::new(end)))?;
     }
-    let over = draft.state.limits.deadline.is_some_and(|deadline| deadline <= draft.now);
+    let over = draft
+        .state
+        .limits
+        .deadline
+        .is_some_and(|deadline| deadline <= draft.now);
     if draft.state.phase != Phase::Running || draft.state.paused || over {
         return Ok(Vec::new());
     }
@@ -170,7 +174,9 @@ fn scheduled(state: &State, id: &str, wish: &WorkWish, until: Millis, now: Milli
             continue;
         }
         total = total.plus(price);
-        let attempt = u32::try_from(trial.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let attempt = u32::try_from(trial.attempts.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         attempts.push(ScheduledAttempt {
             trial: index,
             attempt,

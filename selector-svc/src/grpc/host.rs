@@ -11,7 +11,7 @@ use svc_kit::client::Transport;
 use svc_kit::server::{App, Context};
 use svc_kit::status::{self, reason};
 use tonic::Status;
-use trainer_client::TrainerClient;
+use trainer_client::{Limits, TrainerClient, WatchLimits};
 
 use super::{FitterClient, Service};
 use crate::config::{Config, SelectorConfig, StoreConfig, TrainerEndpoint};
@@ -120,15 +120,23 @@ pub fn trainers(
 ) -> Result<BTreeMap<String, Arc<dyn Trainer>>, BoxError> {
     let mut found: BTreeMap<String, Arc<dyn Trainer>> = BTreeMap::new();
     for (name, endpoint) in endpoints {
-        let client = client(endpoint)?;
-        let trainer = RemoteTrainer::new(name.clone(), client, config.trainer_patience.get());
+        let client = client(endpoint, config.trainer_patience.get())?;
+        let trainer = RemoteTrainer::new(name.clone(), client, endpoint.processes());
         found.insert(name.clone(), Arc::new(trainer));
     }
     Ok(found)
 }
 
-fn client(endpoint: &TrainerEndpoint) -> Result<TrainerClient, BoxError> {
-    let client = TrainerClient::new(endpoint.transport()?);
+fn client(endpoint: &TrainerEndpoint, patience: Duration) -> Result<TrainerClient, BoxError> {
+    let usual = Limits::default();
+    let limits = Limits {
+        watch: WatchLimits {
+            patience,
+            ..usual.watch
+        },
+        ..usual
+    };
+    let client = TrainerClient::new(endpoint.transport()?).with_limits(limits);
     match &endpoint.at_gateway {
         Some(name) => Ok(client.for_trainer(name)?),
         None => Ok(client),
@@ -142,4 +150,3 @@ pub(super) fn no_store() -> Status {
         "this selector ranks and replays only: it was started without a store for selections",
     )
 }
-

@@ -108,9 +108,8 @@ impl Selections {
     pub(super) async fn what_if(&self, message: wire::CloneSelectionRequest) -> Answer<wire::CloneSelectionResponse> {
         let wish = to::clone_request(message)?;
         let desk = self.desk.clone();
-        let found = self.off_the_runtime(async move {
-            desk.what_if(&wish.id, wish.budget, wish.policy, wish.constraints).await
-        });
+        let found = self
+            .off_the_runtime(async move { desk.what_if(&wish.id, wish.budget, wish.policy, wish.constraints).await });
         let (report, missing, state) = found.await?.map_err(refused)?;
         let missing = missing.into_iter().filter_map(|(contender, size)| {
             let (candidate, method) = state.spec.contender(contender)?;

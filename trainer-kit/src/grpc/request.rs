@@ -138,11 +138,7 @@ pub fn method(kind: wire::tuning_method::Kind) -> Method {
 }
 
 /// How to optimise. What only the wire can get wrong is remembered under `path`.
-pub fn hyperparameters(
-    path: &str,
-    message: wire::Hyperparameters,
-    violations: &mut Vec<Violation>,
-) -> Hyperparameters {
+pub fn hyperparameters(path: &str, message: wire::Hyperparameters, violations: &mut Vec<Violation>) -> Hyperparameters {
     let order = match wire::ExampleOrder::try_from(message.order) {
         Ok(wire::ExampleOrder::Unspecified) => None,
         Ok(wire::ExampleOrder::Seeded) => Some(ExampleOrder::Seeded),

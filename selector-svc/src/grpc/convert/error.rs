@@ -115,7 +115,10 @@ pub fn desk_status(error: &DeskError) -> Status {
     let description = error.to_string();
     match error {
         DeskError::Store(error) => store_status(error),
-        DeskError::Invalid { field: path, description } => field(path, description.clone()),
+        DeskError::Invalid {
+            field: path,
+            description,
+        } => field(path, description.clone()),
         DeskError::LimitExceeded { field, description } => status::invalid_argument(
             ErrorReason::LimitExceeded.as_reason(),
             vec![FieldViolation::new(field, description)],

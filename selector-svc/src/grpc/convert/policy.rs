@@ -195,7 +195,10 @@ fn halving(prefix: &str, message: wire::HalvingPolicy, violations: &mut Violatio
         Ok(wire::HalvingScore::Unspecified | wire::HalvingScore::ExtrapolatedLoss) => HalvingScore::Extrapolated,
         Ok(wire::HalvingScore::CurrentLoss) => HalvingScore::Current,
         Err(_) => {
-            violations.push(format!("{prefix}.score"), format!("{} is no known value", message.score));
+            violations.push(
+                format!("{prefix}.score"),
+                format!("{} is no known value", message.score),
+            );
             HalvingScore::Extrapolated
         }
     };

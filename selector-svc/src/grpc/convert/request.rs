@@ -188,7 +188,13 @@ fn candidate(i: usize, message: wire::CandidateCurve, violations: &mut Violation
         return None;
     };
     let path = format!("candidates[{i}].candidate");
-    let attributes = attributes(&path, identity.family, identity.parameters, identity.attributes, violations);
+    let attributes = attributes(
+        &path,
+        identity.family,
+        identity.parameters,
+        identity.attributes,
+        violations,
+    );
     let path = || format!("candidates[{i}].candidate.candidate_id");
     violations.take(path, Candidate::new(identity.candidate_id, attributes?, curve?))
 }
@@ -275,20 +281,13 @@ pub(super) fn observation(
     point
 }
 
-pub(super) fn constraints(
-    path: &str,
-    message: Option<wire::Constraints>,
-    violations: &mut Violations,
-) -> Constraints {
+pub(super) fn constraints(path: &str, message: Option<wire::Constraints>, violations: &mut Violations) -> Constraints {
     let Some(message) = message else {
         return Constraints::default();
     };
     let families = message.include_families.len() + message.exclude_families.len();
     if families.max(message.attributes.len()) > MAX_RULES {
-        violations.push(
-            path,
-            format!("at most {MAX_RULES} families and {MAX_RULES} attributes"),
-        );
+        violations.push(path, format!("at most {MAX_RULES} families and {MAX_RULES} attributes"));
     }
     let mut parameters = |field: &str, value: Option<i64>| {
         let count = value?;

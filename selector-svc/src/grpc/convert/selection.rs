@@ -20,8 +20,8 @@ pub use self::decision::decision;
 pub use self::event::{event, heartbeat, progress_event};
 pub use self::report::{choice, report, verification};
 pub use self::request::{
-    WatchWish, WhatIf, budget as budget_request, cancel_request, clone_request, create_request, estimate_request, foreign_token, list_request, observation_request, page,
-    selection_id, verify_request, watch_request, work_request,
+    WatchWish, WhatIf, budget as budget_request, cancel_request, clone_request, create_request, estimate_request,
+    foreign_token, list_request, observation_request, page, selection_id, verify_request, watch_request, work_request,
 };
 pub use self::shown::{candidate, method, spec as shown_spec};
 pub use self::spec::spec;
@@ -35,7 +35,9 @@ use crate::selection::Millis;
 pub(in crate::grpc) fn time(at: Millis) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: at.div_euclid(1_000),
-        nanos: i32::try_from(at.rem_euclid(1_000)).unwrap_or(0).saturating_mul(1_000_000),
+        nanos: i32::try_from(at.rem_euclid(1_000))
+            .unwrap_or(0)
+            .saturating_mul(1_000_000),
     }
 }
 
@@ -67,5 +69,5 @@ fn millis(message: prost_types::Duration) -> Option<Millis> {
     if !allowed || !(0..1_000_000_000).contains(&nanos) {
         return None;
     }
-    Some(message.seconds * 1_000 + nanos.div_ceil(1_000_000))
+    Some(message.seconds * 1_000 + (nanos + 999_999) / 1_000_000)
 }

@@ -180,7 +180,7 @@ fn told(view: &View) -> HashMap<usize, Told<'_>> {
                 let total = progress.total.filter(|total| *total > 0)?;
                 Some((progress.step as f64 / total as f64).clamp(0.0, 1.0))
             });
-            told.progress = told.progress.max(share);
+            told.progress = [told.progress, share].into_iter().flatten().reduce(f64::max);
         }
     }
     for (decision, _) in state.rounds.iter().filter_map(|round| round.decision.as_ref()) {

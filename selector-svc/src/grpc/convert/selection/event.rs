@@ -33,7 +33,11 @@ pub fn event(stored: &StoredEvent, view: &View) -> Vec<wire::SelectionEvent> {
     match &stored.event {
         Event::Prepared { prepared } => kinds.push(Kind::Prepared(answer::estimate(&state.spec, prepared))),
         Event::Judged { .. } => {
-            let judged = state.rounds.len().checked_sub(1).and_then(|round| decision(state, round));
+            let judged = state
+                .rounds
+                .len()
+                .checked_sub(1)
+                .and_then(|round| decision(state, round));
             kinds.extend(judged.map(Kind::Decision));
         }
         _ => {}

@@ -136,7 +136,10 @@ pub fn clone_request(message: wire::CloneSelectionRequest) -> Result<WhatIf, Sta
 pub fn foreign_token() -> Status {
     let mut violations = Violations::default();
     violations.push("page_token", "is no token of this list");
-    violations.settle::<()>(None).err().unwrap_or_else(|| Status::internal(""))
+    violations
+        .settle::<()>(None)
+        .err()
+        .unwrap_or_else(|| Status::internal(""))
 }
 
 /// A page's size and token.

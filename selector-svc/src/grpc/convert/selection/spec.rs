@@ -104,7 +104,11 @@ pub(super) fn checked(
     let known: Vec<String> = violations.found.iter().map(|found| found.field.clone()).collect();
     // What the wire got wrong was replaced by a stand-in: the domain's remarks on the same field, or within it, would be about that.
     let told = |field: &str| {
-        let inside = |outer: &String| field.strip_prefix(outer.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let inside = |outer: &String| {
+            field
+                .strip_prefix(outer.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
         known.iter().any(inside)
     };
     for (field, description) in check(&spec) {

@@ -55,10 +55,7 @@ fn digests(attempt: &Attempt) -> Option<(String, String)> {
 fn attempt(attempt: &Attempt, number: i32, currency: &str) -> wire::Attempt {
     let end = attempt.end.as_ref();
     let (outcome, failure) = end.map_or(
-        (
-            wire::AttemptOutcome::Unspecified,
-            trainer::TrainingFailure::Unspecified,
-        ),
+        (wire::AttemptOutcome::Unspecified, trainer::TrainingFailure::Unspecified),
         |end| outcome(&end.outcome),
     );
     wire::Attempt {
