@@ -8,6 +8,7 @@
 //! - [`policy`]: one file each; flat policies order candidates from equally long curves, adaptive ones spend step by step.
 //! - [`constraint`]: who may be chosen. [`metrics`]: how good a choice was.
 //! - [`ranking`], [`simulate`]: the two questions and their answers.
+//! - [`selection`]: a selection as a durable state machine.
 //! - [`ports`]: what adapters provide.
 //!
 //! With the feature `server` (the default) come the configuration and the gRPC service.
@@ -22,7 +23,9 @@ pub mod ports;
 pub mod ranking;
 mod regression;
 pub mod schedule;
+pub mod selection;
 pub mod simulate;
+pub mod store;
 pub mod table;
 pub mod trend;
 pub mod win_share;

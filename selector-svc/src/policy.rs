@@ -84,7 +84,8 @@ impl<'a> Pool<'a> {
 }
 
 /// Why a candidate is not ranked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExclusionReason {
     /// A family constraint.
     Family,
@@ -100,6 +101,12 @@ pub enum ExclusionReason {
     MissingData,
     /// No usable law, or a forecast outside all reason.
     FitFailed,
+    /// No trainer can run it.
+    TrainerCannot,
+    /// Its runs failed as often as they may.
+    RunsFailed,
+    /// The budget did not pay for its run.
+    Budget,
 }
 
 impl ExclusionReason {
@@ -114,12 +121,15 @@ impl ExclusionReason {
             Self::TooFewPoints => "too_few_points",
             Self::MissingData => "missing_data",
             Self::FitFailed => "fit_failed",
+            Self::TrainerCannot => "trainer_cannot",
+            Self::RunsFailed => "runs_failed",
+            Self::Budget => "budget",
         }
     }
 }
 
 /// A candidate's exclusion: the others are answered all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Exclusion {
     /// Which rule.
     pub reason: ExclusionReason,
@@ -213,7 +223,7 @@ impl LogLogLine {
 }
 
 /// A range of losses in nats with its nominal coverage.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Interval {
     /// Lower end.
     pub lower: f64,
@@ -224,7 +234,7 @@ pub struct Interval {
 }
 
 /// A forecast at one size.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Prediction {
     /// Examples.
     pub data_size: DataSize,
@@ -306,7 +316,8 @@ pub trait FlatPolicy: Debug + Send + Sync {
 }
 
 /// Which flat policy, with its parameters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RankingPolicy {
     /// Accept then Stop as published.
     Ats(AtsParameters),

@@ -23,7 +23,8 @@ use crate::policy::{
 use crate::regression::Line;
 
 /// k and δ.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct AtsParameters {
     /// Points of the first line, 3..=1000. Default 3. (k)
     pub min_fit_points: usize,

@@ -27,7 +27,8 @@ use crate::schedule::ladder_cost;
 use crate::trend::{Reach, TrendForecast, TrendState, TrendVariances, is_far, mean_slope};
 
 /// Keep divisor, noise model and warm start.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct GeometricParameters {
     /// The keep list divides by this, 1.01..=1000. Default 4.
     pub keep_divisor: f64,

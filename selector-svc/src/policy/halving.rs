@@ -17,7 +17,8 @@ use crate::trend::{Calibration, Reach, pooled_trends};
 pub const MIN_START_RUNGS: usize = 4;
 
 /// What candidates are compared by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HalvingScore {
     /// Loss extrapolated to the full size by RWL; at the full size the observed loss.
     #[default]
@@ -27,7 +28,8 @@ pub enum HalvingScore {
 }
 
 /// η, score and extrapolation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct HalvingParameters {
     /// Each rung keeps one in η, in 1.01..=1000. Default 2.
     pub eta: f64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use trainer_kit::capability::{Estimate, SecondsRange};
+use trainer_kit::capability::{Estimate, Inputs, SecondsRange};
 use trainer_kit::spec::Spec;
 
 use super::{convert, failure};
@@ -78,6 +78,7 @@ pub(super) fn of(
             infeasible: None,
             memory_bytes: None,
             device_seconds: None,
+            inputs: Inputs::default(),
         });
     };
     let opened = arch::open(folder).map_err(|error| failure::of(&error.into()))?;
@@ -112,6 +113,10 @@ pub(super) fn of(
         infeasible,
         memory_bytes: i64::try_from(bytes).ok(),
         device_seconds: tokens.map(|tokens| seconds(flops(frozen + trained, trained, tokens), spec, pace)),
+        inputs: Inputs {
+            parameters: i64::try_from(frozen + trained).ok(),
+            ..Inputs::default()
+        },
     })
 }
 

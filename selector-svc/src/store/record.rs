@@ -1,0 +1,1 @@
+//! Events as they are written down: JSON with a version.
