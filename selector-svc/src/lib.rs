@@ -13,7 +13,7 @@
 //!   [`explain`] has the words.
 //! - [`ports`]: what adapters provide. [`order`]: what a trial is to its trainer.
 //!
-//! With the feature `server` (the default) come the driver, the trainers' adapter, the configuration and the gRPC service.
+//! With the feature `server` (the default) come the driver, the desk for callers, the trainers' adapter, the configuration and the gRPC service.
 
 pub mod certificate;
 pub mod constraint;
@@ -43,6 +43,8 @@ pub mod win_share;
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod desk;
 #[cfg(feature = "server")]
 pub mod driver;
 #[cfg(feature = "server")]
