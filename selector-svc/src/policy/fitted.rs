@@ -72,6 +72,14 @@ impl FittedForecasts {
             by_name: answers.into_iter().collect(),
         }
     }
+
+    /// The answer for this candidate: its forecast, or why there is none. `None`: it was not asked for.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Result<&FittedForecast, &str>> {
+        self.by_name
+            .get(name)
+            .map(|answer| answer.as_ref().map_err(String::as_str))
+    }
 }
 
 /// A fitted law as a flat policy.
