@@ -17,8 +17,8 @@ pub use curves::{
     OutputFormat, RankArgs, ReadingArgs, SimulateArgs, SpendArgs, UncertaintyName,
 };
 use examples::{
-    BENCHMARK_EXAMPLES, EVALUATE_EXAMPLES, EXIT_CODES, FIT_EXAMPLES, RANK_EXAMPLES, SELECT_EXAMPLES,
-    SIMULATE_EXAMPLES, TRAIN_EXAMPLES,
+    BENCHMARK_EXAMPLES, EVALUATE_EXAMPLES, EXIT_CODES, FIT_EXAMPLES, RANK_EXAMPLES, SELECT_EXAMPLES, SIMULATE_EXAMPLES,
+    TRAIN_EXAMPLES,
 };
 pub use policy::{AnswerArgs, ConstraintArgs, Method, Policy, PolicyArgs};
 pub use selection::{

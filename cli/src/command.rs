@@ -1,6 +1,7 @@
 //! The commands: each reads its input, asks the services, and prints one answer.
 
 pub mod benchmark;
+pub(crate) mod demo;
 pub mod evaluate;
 pub mod fit;
 pub mod rank;

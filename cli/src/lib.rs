@@ -86,6 +86,7 @@ fn answer(cli: &Cli) -> Result<u8, CliError> {
             Command::Resume(args) => command::selection::resume(args, global).await,
             Command::Amend(args) => command::selection::amend(args, global).await,
             Command::Delete(args) => command::selection::delete(args, global).await,
+            Command::Demo(args) => command::demo::run(args, global, &terminal).await,
             _ => on_curves(cli, &terminal).await,
         }
     })

@@ -2,6 +2,7 @@
 //! a later command goes on where this one was ended, however it was.
 
 use std::path::Path;
+use std::time::Duration;
 
 use svc_kit::client::Transport;
 use svc_kit::server::Context;
@@ -15,6 +16,9 @@ use crate::suite;
 
 /// Folder of the trainer's runs within the state folder.
 const TRAINER_FOLDER: &str = "trainer";
+
+/// How long the end of background work is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the suite is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +34,7 @@ pub(crate) struct LocalSuite {
     selector: Transport,
     trainer: Option<TrainerClient>,
     host: Host,
-    shutdown: Token,
+    context: Context,
 }
 
 impl LocalSuite {
@@ -57,13 +61,15 @@ impl LocalSuite {
                 Some((suite::SIMULATED, trainer.map_err(failed)?))
             }
         };
-        let client = trainer.as_ref().map(|(_, transport)| TrainerClient::new(transport.clone()));
-        let selector = suite::selector_of_one_command(&local.state_dir, trainer, &server, &shutdown).await;
+        let client = trainer
+            .as_ref()
+            .map(|(_, transport)| TrainerClient::new(transport.clone()));
+        let selector = suite::selector_of_one_command(&local.state_dir, trainer, &server, &context).await;
         Ok(Self {
             selector: selector.map_err(failed)?,
             trainer: client,
             host,
-            shutdown,
+            context,
         })
     }
 
@@ -79,9 +85,10 @@ impl LocalSuite {
 
     /// Ends it: runs save a checkpoint, selections are left as they are.
     pub(crate) async fn close(self) {
-        self.shutdown.trigger();
+        self.context.shutdown.trigger();
+        // Selections are given back before the trainer goes: nobody takes its going for an answer.
+        let _ = svc_kit::shutdown::within(PATIENCE, self.context.background.finish()).await;
         let host = self.host;
-        // Waiting for the runs blocks; the driver is let go meanwhile.
         let _ = tokio::task::spawn_blocking(move || host.finish()).await;
     }
 }

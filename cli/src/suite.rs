@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use fitter_svc::config::FitterConfig;
 use gateway::Gateway;
 use gateway::config::BackendConfig;
-use selector_svc::config::SelectorConfig;
+use selector_svc::config::{SelectorConfig, StoreConfig, TrainerEndpoint};
+use selector_svc::ports::Trainer;
+use selector_svc::trainers::RemoteTrainer;
 use serde::{Deserialize, Serialize};
 use svc_kit::BoxError;
 use svc_kit::client::Transport;
 use svc_kit::config::{ByteSize, HumanDuration, ServerConfig, ServiceConfig, TelemetryConfig};
 use svc_kit::server::{App, Context};
 use svc_kit::shutdown::Token;
+use trainer_client::TrainerClient;
 use trainer_sim::SimulationConfig;
 use trainer_svc::grpc::Host;
-
-use crate::args::HostedTrainer;
 
 /// The full name of the fitter's service.
 const FITTER: &str = "finepick.fitter.v1.FitterService";
@@ -28,6 +30,10 @@ pub(crate) const SIMULATED: &str = "simulated";
 pub(crate) const ONNX: &str = "onnx";
 /// The device of a trainer that is hosted for one command.
 const ONE_DEVICE: &str = "cpu";
+/// The store's file within the state folder of a command.
+const STORE_FILE: &str = "selector/selections.db";
+/// How long a selection stays with a command that was killed.
+const LOCAL_LEASE_MILLISECONDS: u64 = 3_000;
 /// Largest message between the services of one process, in MiB.
 const LOCAL_MESSAGE_MEBIBYTES: u64 = 64;
 
@@ -43,8 +49,12 @@ pub struct SuiteConfig {
     pub fitter: FitterConfig,
     /// `[selector]`: limits of the selector.
     pub selector: SelectorConfig,
+    /// `[store]`: where selections are kept.
+    pub store: StoreConfig,
     /// `[trainer]`: the trainer that is hosted here, if any.
     pub trainer: TrainerConfig,
+    /// `[trainers.NAME]`: who trains for selections, beside the one that is hosted here.
+    pub trainers: BTreeMap<String, TrainerEndpoint>,
     /// `[backends.NAME]`: services in other processes, beside or instead of those hosted here.
     pub backends: BTreeMap<String, BackendConfig>,
 }
@@ -74,6 +84,17 @@ pub enum Hosted {
     Onnx,
 }
 
+impl Hosted {
+    /// Its name.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Simulated => Some(SIMULATED),
+            Self::Onnx => Some(ONNX),
+        }
+    }
+}
+
 impl Default for SuiteConfig {
     fn default() -> Self {
         Self {
@@ -81,7 +102,9 @@ impl Default for SuiteConfig {
             telemetry: TelemetryConfig::default(),
             fitter: FitterConfig::default(),
             selector: SelectorConfig::default(),
+            store: StoreConfig::default(),
             trainer: TrainerConfig::default(),
+            trainers: BTreeMap::new(),
             backends: BTreeMap::new(),
         }
     }
@@ -108,13 +131,14 @@ impl SuiteConfig {
 }
 
 impl ServiceConfig for SuiteConfig {
-    // `backends` is empty by default and has no rows; docs/configuration.md tells of it in prose.
+    // `backends` and `trainers` are empty by default and have no rows; docs/configuration.md tells of them in prose.
     const MEANINGS: &'static [(&'static str, &'static str)] = &[
         ("fitter.*", "As in the configuration of fitter-svc."),
         ("selector.*", "As in the configuration of selector-svc."),
+        ("store.*", "As in the configuration of selector-svc."),
         (
             "trainer.hosted",
-            "Trainer hosted here, by whose name the gateway routes to it: `none`, `simulated`, `onnx`.",
+            "Trainer hosted here, known by this name to the gateway and to selections: `none`, `simulated`, `onnx`.",
         ),
         ("trainer.onnx.*", "As `[trainer]` in the configuration of trainer-svc."),
         ("trainer.onnx.hub.*", "As `[trainer.hub]` there."),
@@ -139,9 +163,21 @@ impl ServiceConfig for SuiteConfig {
         fitter.validate()?;
         let selector = selector_svc::config::Config {
             selector: self.selector.clone(),
+            store: self.store.clone(),
+            trainers: self.trainers.clone(),
             ..selector_svc::config::Config::default()
         };
         selector.validate()?;
+        if let Some(name) = self
+            .trainer
+            .hosted
+            .name()
+            .filter(|name| self.trainers.contains_key(*name))
+        {
+            return Err(format!(
+                "trainers.{name} has the name of the trainer that is hosted here"
+            ));
+        }
         let trainer = trainer_sim::config::Config {
             simulation: self.trainer.simulation.clone(),
             ..trainer_sim::config::Config::default()
@@ -223,24 +259,58 @@ pub(crate) fn one_device(threads: Option<usize>) -> BTreeMap<String, trainer_svc
     BTreeMap::from([(ONE_DEVICE.to_owned(), settings)])
 }
 
-/// The name of a hosted trainer.
-pub(crate) fn trainer_name(trainer: HostedTrainer) -> &'static str {
-    match trainer {
-        HostedTrainer::Simulated => SIMULATED,
-        HostedTrainer::Onnx => ONNX,
+/// A selector with durable selections in this process. `hosted`: a trainer here, with its name.
+async fn selecting(
+    config: (&SelectorConfig, &StoreConfig, &BTreeMap<String, TrainerEndpoint>),
+    fitter: Transport,
+    hosted: Option<(&str, Transport)>,
+    server: &ServerConfig,
+    context: &Context,
+) -> Result<Transport, BoxError> {
+    let (selector, store, endpoints) = config;
+    let mut trainers = selector_svc::grpc::trainers(endpoints, selector)?;
+    if let Some((name, transport)) = hosted {
+        let trainer: Arc<dyn Trainer> = Arc::new(RemoteTrainer::new(name, TrainerClient::new(transport), 1));
+        trainers.insert(name.to_owned(), trainer);
     }
+    let parts = selector_svc::grpc::Parts {
+        fitter,
+        store: selector_svc::grpc::open_store(store).await?,
+        trainers,
+    };
+    let inner = Context {
+        background: context.background.clone(),
+        ..Context::new(server, context.shutdown.clone())
+    };
+    let stack = selector_svc::grpc::host(parts, selector, &inner).into_local(server, &inner)?;
+    Ok(Transport::local(stack))
 }
 
 /// A selector that keeps its selections in a folder, and goes on with them if it has a trainer.
-#[expect(clippy::unused_async, reason = "opens the store")]
 pub(crate) async fn selector_of_one_command(
-    _state_dir: &Path,
-    _trainer: Option<(&str, Transport)>,
+    state_dir: &Path,
+    trainer: Option<(&str, Transport)>,
     server: &ServerConfig,
-    shutdown: &Token,
+    context: &Context,
 ) -> Result<Transport, BoxError> {
-    let fitter = local_fitter(&FitterConfig::default(), server, shutdown)?;
-    local_selector(&SelectorConfig::default(), fitter, server, shutdown)
+    let fitter = local_fitter(&FitterConfig::default(), server, &context.shutdown)?;
+    let selector = SelectorConfig {
+        // Without a trainer nothing is taken up: it is only looked at.
+        max_selections: if trainer.is_some() {
+            SelectorConfig::default().max_selections
+        } else {
+            0
+        },
+        // Whoever has the folder's trainer is alone with its selections: what a killed command held is taken over soon.
+        lease: HumanDuration::from_millis(LOCAL_LEASE_MILLISECONDS),
+        poll_interval: HumanDuration::from_millis(LOCAL_LEASE_MILLISECONDS / 4),
+        ..SelectorConfig::default()
+    };
+    let store = StoreConfig {
+        path: state_dir.join(STORE_FILE),
+        ..StoreConfig::default()
+    };
+    selecting((&selector, &store, &BTreeMap::new()), fitter, trainer, server, context).await
 }
 
 /// Fitter and selector in this process, for one command.
@@ -267,28 +337,32 @@ pub async fn assemble(config: SuiteConfig, context: Context, host: &Host) -> Res
         Some(fitter) => fitter,
         None => local_fitter(&config.fitter, &server, &context.shutdown)?,
     };
-    let mut gateway = Gateway::from_config(&config.gateway())?;
-    if config.elsewhere(SELECTOR)?.is_none() {
-        let selector = local_selector(&config.selector, fitter.clone(), &server, &context.shutdown)?;
-        gateway = gateway.remote(SELECTOR, selector)?;
-    }
-    if config.elsewhere(FITTER)?.is_none() {
-        gateway = gateway.remote(FITTER, fitter)?;
-    }
-    match config.trainer.hosted {
-        Hosted::None => {}
+    let hosted = match config.trainer.hosted {
+        Hosted::None => None,
         Hosted::Simulated => {
             let trainer = simulated_trainer(&config.trainer.simulation, &server, &context.shutdown)?;
-            gateway = gateway.trainer(SIMULATED, trainer)?;
+            Some((SIMULATED, trainer))
         }
         Hosted::Onnx => {
             let own = ServerConfig {
                 drain_timeout: config.server.drain_timeout,
                 ..server.clone()
             };
-            let trainer = onnx_trainer(config.trainer.onnx, &own, &context, host).await?;
-            gateway = gateway.trainer(ONNX, trainer)?;
+            let trainer = onnx_trainer(config.trainer.onnx.clone(), &own, &context, host).await?;
+            Some((ONNX, trainer))
         }
+    };
+    let mut gateway = Gateway::from_config(&config.gateway())?;
+    if config.elsewhere(SELECTOR)?.is_none() {
+        let parts = (&config.selector, &config.store, &config.trainers);
+        let selector = selecting(parts, fitter.clone(), hosted.clone(), &server, &context).await?;
+        gateway = gateway.remote(SELECTOR, selector)?;
+    }
+    if config.elsewhere(FITTER)?.is_none() {
+        gateway = gateway.remote(FITTER, fitter)?;
+    }
+    if let Some((name, trainer)) = hosted {
+        gateway = gateway.trainer(name, trainer)?;
     }
     Ok(gateway.into_app(finepick_proto::FILE_DESCRIPTOR_SET, &context))
 }

@@ -17,9 +17,9 @@ use finepick_proto::selector::v1 as pb;
 use self::board::Board;
 use self::interrupt::Interrupts;
 use self::live::Live;
-pub(super) use self::spec::{budget, labels};
-use self::watch::{News, Watch};
+pub(super) use self::spec::{budget, from_args, labels};
 pub(super) use self::watch::has_ended;
+use self::watch::{News, Watch};
 pub(super) use self::words::{span, spending};
 use super::selection::{show_estimate, show_report};
 use super::train::{EXIT_CANCELLED, EXIT_INTERRUPTED};
@@ -44,10 +44,7 @@ pub(crate) async fn select(args: &SelectArgs, global: &GlobalArgs, terminal: &Te
         return go_on(id, 0, &args.show, &args.local, global, terminal).await;
     }
     let trainer = hosted(&args.trainers, here)?;
-    let mut spec = spec::from_args(args, here)?;
-    if here {
-        spec.trainers = vec![suite::trainer_name(trainer).to_owned()];
-    }
+    let spec = spec::from_args(args, here)?;
     if here && args.detach {
         return Err(CliError::Usage(
             "--detach needs --endpoint: a selection on this machine goes on only as long as a command does".to_owned(),
@@ -59,7 +56,8 @@ pub(crate) async fn select(args: &SelectArgs, global: &GlobalArgs, terminal: &Te
     done
 }
 
-async fn created(
+/// Makes the selection that the flags describe, and follows it to its report.
+pub(super) async fn created(
     args: &SelectArgs,
     spec: pb::SelectionSpec,
     selections: &Selections,
@@ -80,7 +78,12 @@ async fn created(
         request_id: String::new(),
         validate_only: false,
     };
-    let selection = client.create_selection(request).await?.into_inner().selection.unwrap_or_default();
+    let selection = client
+        .create_selection(request)
+        .await?
+        .into_inner()
+        .selection
+        .unwrap_or_default();
     if args.detach {
         let answer = Selection::from(&selection);
         print(&match args.show.format {
@@ -122,7 +125,11 @@ async fn go_on(
         looking.close().await;
         return done;
     }
-    let names = selection.spec.as_ref().map(|spec| spec.trainers.clone()).unwrap_or_default();
+    let names = selection
+        .spec
+        .as_ref()
+        .map(|spec| spec.trainers.clone())
+        .unwrap_or_default();
     let selections = match Selections::to_drive(global, local, hosted(&names, true)?).await {
         Ok(driving) => {
             looking.close().await;
@@ -285,7 +292,13 @@ mod tests {
     #[test]
     fn exit_statuses_tell_choices_from_failures() {
         use pb::SelectionState as State;
-        let all = [State::Succeeded, State::BudgetExhausted, State::Failed, State::Cancelled].map(exit_status);
+        let all = [
+            State::Succeeded,
+            State::BudgetExhausted,
+            State::Failed,
+            State::Cancelled,
+        ]
+        .map(exit_status);
         assert_eq!(all, [0, 0, EXIT_FAILED, EXIT_CANCELLED]);
     }
 }

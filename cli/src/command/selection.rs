@@ -15,7 +15,7 @@ use super::select::{budget, get, has_ended};
 use super::{complain, json, print, write_plot};
 use crate::args::{
     AmendArgs, CancelArgs, CloneArgs, ExplainArgs, GlobalArgs, HostedTrainer, IdArgs, PlainFormat, ReportArgs,
-    SelectionsArgs, VerifyArgs,
+    VerifyArgs,
 };
 use crate::error::{CliError, EXIT_FAILED};
 use crate::output::selection::{Decision, Estimate, Report, Selection, state_word};
@@ -188,8 +188,8 @@ pub(crate) async fn verify(args: &VerifyArgs, global: &GlobalArgs, _: &Terminal)
     let selections = Selections::to_look(global, &args.local).await?;
     let path = Path::new(&args.what);
     let (text, digest) = if path.exists() {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
         (text, args.digest.clone())
     } else if args.what.contains(['/', '\\']) {
         return Err(CliError::Usage(format!("{}: no such file", args.what)));
@@ -220,16 +220,29 @@ pub(crate) async fn cancel(args: &CancelArgs, global: &GlobalArgs) -> Result<u8,
         selection_id: id.clone(),
         reason: args.reason.clone(),
     };
-    let selection = selections.client().cancel_selection(request).await?.into_inner().selection;
+    let selection = selections
+        .client()
+        .cancel_selection(request)
+        .await?
+        .into_inner()
+        .selection;
     let selection = selection.unwrap_or_default();
     if selections.local().is_none() || has_ended(selection.state()) {
         return told(&selection);
     }
     selections.close().await;
     // Here nobody may be driving it: its last runs are ended by this command.
-    let trainers = selection.spec.as_ref().map(|spec| spec.trainers.clone()).unwrap_or_default();
+    let trainers = selection
+        .spec
+        .as_ref()
+        .map(|spec| spec.trainers.clone())
+        .unwrap_or_default();
     let simulated = trainers.iter().any(|name| name == suite::SIMULATED);
-    let trainer = if simulated { HostedTrainer::Simulated } else { HostedTrainer::Onnx };
+    let trainer = if simulated {
+        HostedTrainer::Simulated
+    } else {
+        HostedTrainer::Onnx
+    };
     match Selections::to_drive(global, &args.selection.local, trainer).await {
         Err(CliError::InUse { .. }) => told(&selection),
         Err(error) => Err(error),
@@ -272,7 +285,12 @@ pub(crate) async fn pause(args: &IdArgs, global: &GlobalArgs) -> Result<u8, CliE
     let request = pb::PauseSelectionRequest {
         selection_id: args.id.clone(),
     };
-    let selection = selections.client().pause_selection(request).await?.into_inner().selection;
+    let selection = selections
+        .client()
+        .pause_selection(request)
+        .await?
+        .into_inner()
+        .selection;
     selections.close().await;
     told(&selection.unwrap_or_default())
 }
@@ -286,7 +304,12 @@ pub(crate) async fn resume(args: &IdArgs, global: &GlobalArgs) -> Result<u8, Cli
     let request = pb::ResumeSelectionRequest {
         selection_id: args.id.clone(),
     };
-    let selection = selections.client().resume_selection(request).await?.into_inner().selection;
+    let selection = selections
+        .client()
+        .resume_selection(request)
+        .await?
+        .into_inner()
+        .selection;
     let local = selections.local().is_some();
     selections.close().await;
     told(&selection.unwrap_or_default())?;
@@ -316,7 +339,10 @@ pub(crate) async fn amend(args: &AmendArgs, global: &GlobalArgs) -> Result<u8, C
     selections.close().await;
     let answer = Selection::from(&selection.unwrap_or_default());
     let limits = answer.budget.as_ref().map_or_else(String::new, super::select::spending);
-    print(&format!("selection {}: {}, may spend {limits}\n", answer.id, answer.state))?;
+    print(&format!(
+        "selection {}: {}, may spend {limits}\n",
+        answer.id, answer.state
+    ))?;
     Ok(0)
 }
 

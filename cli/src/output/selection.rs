@@ -195,7 +195,9 @@ impl From<&selector::Selection> for Selection {
             deadline: selection.deadline.as_ref().map(ToString::to_string),
             last_sequence: selection.last_sequence,
             owner: Some(selection.owner.clone()).filter(|owner| !owner.is_empty()),
-            labels: spec.map(|spec| spec.labels.clone().into_iter().collect()).unwrap_or_default(),
+            labels: spec
+                .map(|spec| spec.labels.clone().into_iter().collect())
+                .unwrap_or_default(),
             contenders: selection.contenders.iter().map(Contender::from).collect(),
         }
     }
@@ -233,7 +235,10 @@ impl From<&selector::SelectionEstimate> for Estimate {
             planned: spending(&estimate.planned),
             budget: spending(&estimate.budget),
             exhaustive: spending(&estimate.exhaustive),
-            wall_time_seconds: estimate.wall_time.as_ref().map(|time| seconds(time.seconds, time.nanos)),
+            wall_time_seconds: estimate
+                .wall_time
+                .as_ref()
+                .map(|time| seconds(time.seconds, time.nanos)),
             expected_relative_regret: estimate.expected_relative_regret,
             contenders: estimate.contenders.iter().map(Contender::from).collect(),
             warnings: super::warnings(&estimate.warnings).1,

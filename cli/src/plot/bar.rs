@@ -34,8 +34,17 @@ impl<'s> Bar<'s> {
             .map(|segment| (segment, segment.value))
             .take(MAX_PARTS)
             .collect();
-        let spent: f64 = scene.spending.iter().map(|segment| segment.value).filter(|value| drawable(*value)).sum();
-        let total = if drawable(scene.spending_total) { scene.spending_total.max(spent) } else { spent };
+        let spent: f64 = scene
+            .spending
+            .iter()
+            .map(|segment| segment.value)
+            .filter(|value| drawable(*value))
+            .sum();
+        let total = if drawable(scene.spending_total) {
+            scene.spending_total.max(spent)
+        } else {
+            spent
+        };
         (!parts.is_empty()).then_some(Self { parts, spent, total })
     }
 

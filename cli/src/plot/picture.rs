@@ -207,7 +207,10 @@ fn assign_roles(curves: &mut [Curve<'_>]) {
     for curve in curves {
         curve.role = if curve.series.highlight {
             Role::Chosen
-        } else if !curve.series.faded && runners < draw::RUNNERS.len() && (few || curve.series.rank.is_some_and(|rank| rank <= 5)) {
+        } else if !curve.series.faded
+            && runners < draw::RUNNERS.len()
+            && (few || curve.series.rank.is_some_and(|rank| rank <= 5))
+        {
             runners += 1;
             Role::Runner(runners - 1)
         } else {

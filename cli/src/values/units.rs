@@ -31,9 +31,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             .unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
         let number: f64 = number.parse().map_err(|_| wrong())?;
-        let letters = after
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(after.len());
+        let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
         let (unit, after) = after.split_at(letters);
         seconds += number
             * match unit {
@@ -123,11 +121,24 @@ mod tests {
     #[test]
     fn amounts() {
         let euros = money("12.50 eur").unwrap();
-        assert_eq!((euros.currency.as_str(), euros.units, euros.nanos), ("EUR", 12, 500_000_000));
+        assert_eq!(
+            (euros.currency.as_str(), euros.units, euros.nanos),
+            ("EUR", 12, 500_000_000)
+        );
         assert_eq!(euros.to_string(), "12.50 EUR");
         assert_eq!(money("0.000000001USD").unwrap().to_string(), "0.000000001 USD");
         assert_eq!(money("3USD").unwrap().to_string(), "3.00 USD");
-        for wrong in ["", "12", "EUR", "1.2.3 EUR", "-1 EUR", "0 EUR", "1 EURO", "1,5 EUR", "1.0000000001 EUR"] {
+        for wrong in [
+            "",
+            "12",
+            "EUR",
+            "1.2.3 EUR",
+            "-1 EUR",
+            "0 EUR",
+            "1 EURO",
+            "1,5 EUR",
+            "1.0000000001 EUR",
+        ] {
             assert!(money(wrong).is_err(), "{wrong}");
         }
     }

@@ -129,7 +129,11 @@ impl Board {
     fn trial(&mut self, trial: &pb::Trial) -> Vec<String> {
         let size = trial.data_size;
         let told = self.told.get(&trial.trial_id).copied();
-        let ended = trial.attempts.iter().filter(|attempt| attempt.end_time.is_some()).count();
+        let ended = trial
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.end_time.is_some())
+            .count();
         let name = {
             let row = self.row(&trial.candidate_id, &trial.method_id);
             row.running.remove(&size);
@@ -239,8 +243,14 @@ mod tests {
             ..pb::Decision::default()
         };
         let lines = board.take(&event(Kind::Decision(decision)));
-        assert!(lines[0].contains("round 2") && lines[0].contains("b is ahead."), "{lines:?}");
+        assert!(
+            lines[0].contains("round 2") && lines[0].contains("b is ahead."),
+            "{lines:?}"
+        );
         assert_eq!(board.rows[0].standing, Standing::Dropped(2));
-        assert_eq!((board.rows[1].standing.clone(), board.rows[1].forecast), (Standing::Live, Some(2.5)));
+        assert_eq!(
+            (board.rows[1].standing.clone(), board.rows[1].forecast),
+            (Standing::Live, Some(2.5))
+        );
     }
 }

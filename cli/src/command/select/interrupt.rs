@@ -17,7 +17,9 @@ impl Interrupts {
     pub(super) fn listen() -> Self {
         let (sender, heard) = mpsc::channel(1);
         tokio::spawn(async move {
-            let Ok(mut signals) = svc_kit::shutdown::Signals::listen() else { return };
+            let Ok(mut signals) = svc_kit::shutdown::Signals::listen() else {
+                return;
+            };
             signals.next().await;
             let _ = sender.send(()).await;
             signals.next().await;

@@ -101,7 +101,13 @@ impl Screen {
             let bar = self.bars.insert_before(&self.budget, line());
             self.rows.push(bar);
         }
-        let width = board.rows.iter().map(|row| printable(&row.name).width()).max().unwrap_or(0).min(NAME);
+        let width = board
+            .rows
+            .iter()
+            .map(|row| printable(&row.name).width())
+            .max()
+            .unwrap_or(0)
+            .min(NAME);
         for (bar, row) in self.rows.iter().zip(&board.rows) {
             bar.set_message(row_text(row, width, self.colour));
         }
@@ -134,7 +140,9 @@ fn row_text(row: &Row, width: usize, colour: bool) -> String {
     let measured = row.losses.last_key_value().map_or_else(String::new, |(size, value)| {
         format!("{:>9}: {}", examples(*size), loss(*value))
     });
-    let forecast = row.forecast.map_or_else(String::new, |value| format!("→ {}", loss(value)));
+    let forecast = row
+        .forecast
+        .map_or_else(String::new, |value| format!("→ {}", loss(value)));
     let now = match &row.standing {
         Standing::Dropped(round) => format!("dropped in round {round}"),
         Standing::Excluded(why) => why.clone(),
@@ -182,7 +190,9 @@ fn bar(share: f64, cells: usize) -> String {
 }
 
 fn budget_text(selection: Option<&pb::Selection>) -> String {
-    let Some(selection) = selection else { return String::new() };
+    let Some(selection) = selection else {
+        return String::new();
+    };
     let of = |spending: &Option<pb::Spending>| spending.as_ref().map_or(0, |spending| spending.examples);
     let (budget, spent, reserved) = (of(&selection.budget), of(&selection.spent), of(&selection.reserved));
     if budget <= 0 {
@@ -268,7 +278,10 @@ mod tests {
         row.running.insert(128, Some(0.5));
         let text = row_text(&row, 8, false);
         assert!(text.starts_with("● llama            64: 3.0000"), "{text}");
-        assert!(text.contains("→ 2.5000") && text.contains("128 ▕████    ▏ 50%"), "{text}");
+        assert!(
+            text.contains("→ 2.5000") && text.contains("128 ▕████    ▏ 50%"),
+            "{text}"
+        );
         row.standing = Standing::Dropped(3);
         assert!(row_text(&row, 8, true).contains("dropped in round 3"));
         assert_eq!(fitted("模型模型", 5), "模型 ");

@@ -45,8 +45,16 @@ fn parse(text: &str, common: &TuningSettings) -> Result<selector::SelectionMetho
 }
 
 fn set(tuning: &mut TuningSettings, key: &str, value: &str) -> Result<(), String> {
-    let whole = || value.parse::<i32>().map_err(|_| format!("{key} must be a whole number, not {value:?}"));
-    let number = || value.parse::<f64>().map_err(|_| format!("{key} must be a number, not {value:?}"));
+    let whole = || {
+        value
+            .parse::<i32>()
+            .map_err(|_| format!("{key} must be a whole number, not {value:?}"))
+    };
+    let number = || {
+        value
+            .parse::<f64>()
+            .map_err(|_| format!("{key} must be a number, not {value:?}"))
+    };
     match key {
         "rank" => tuning.lora_rank = whole()?,
         "alpha" => tuning.lora_alpha = Some(number()?),
@@ -82,7 +90,9 @@ mod tests {
     fn parsed(flags: &[&str]) -> Result<Vec<selector::SelectionMethod>, CliError> {
         let common = ["finepick", "select", "--model", "m", "--data", "d"];
         let cli = Cli::try_parse_from(common.iter().chain(flags)).unwrap();
-        let Command::Select(args) = &cli.command else { panic!("select") };
+        let Command::Select(args) = &cli.command else {
+            panic!("select")
+        };
         methods(args)
     }
 
@@ -96,22 +106,36 @@ mod tests {
             "--steps=100",
         ])
         .unwrap();
-        let [full, lora, prompt] = &found[..] else { panic!("{found:?}") };
+        let [full, lora, prompt] = &found[..] else {
+            panic!("{found:?}")
+        };
         let rate = |method: &selector::SelectionMethod| method.hyperparameters.as_ref().and_then(|h| h.learning_rate);
-        assert_eq!((rate(full), rate(lora), rate(prompt)), (Some(1e-4), Some(1e-2), Some(1e-4)));
+        assert_eq!(
+            (rate(full), rate(lora), rate(prompt)),
+            (Some(1e-4), Some(1e-2), Some(1e-4))
+        );
         assert_eq!(lora.method_id, "wide");
         let own = lora.hyperparameters.clone().unwrap();
         assert_eq!((own.epochs, own.steps), (Some(3), None));
-        let Some(Kind::Lora(settings)) = lora.tuning.clone().and_then(|tuning| tuning.kind) else { panic!("lora") };
+        let Some(Kind::Lora(settings)) = lora.tuning.clone().and_then(|tuning| tuning.kind) else {
+            panic!("lora")
+        };
         assert_eq!(settings.rank, 16);
-        let Some(Kind::Prompt(settings)) = prompt.tuning.clone().and_then(|tuning| tuning.kind) else { panic!("prompt") };
+        let Some(Kind::Prompt(settings)) = prompt.tuning.clone().and_then(|tuning| tuning.kind) else {
+            panic!("prompt")
+        };
         assert_eq!(settings.length, 5);
         assert_eq!(parsed(&[]).unwrap().len(), 1, "full tuning where nothing is said");
     }
 
     #[test]
     fn wrong_methods_name_the_flag() {
-        for wrong in ["--method=lore", "--method=lora:rank", "--method=lora:rank=x", "--method=lora:size=3"] {
+        for wrong in [
+            "--method=lore",
+            "--method=lora:rank",
+            "--method=lora:rank=x",
+            "--method=lora:size=3",
+        ] {
             let message = parsed(&[wrong]).unwrap_err().to_string();
             assert!(message.starts_with("--method \""), "{message}");
         }

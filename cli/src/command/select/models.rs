@@ -33,7 +33,11 @@ pub(super) fn candidates(args: &SelectArgs, here: bool) -> Result<Vec<selector::
     }
     let mut names: HashMap<String, String> = HashMap::new();
     for candidate in &found {
-        let name = candidate.candidate.as_ref().map(|c| c.candidate_id.clone()).unwrap_or_default();
+        let name = candidate
+            .candidate
+            .as_ref()
+            .map(|c| c.candidate_id.clone())
+            .unwrap_or_default();
         let uri = candidate.model.as_ref().map(|m| m.uri.clone()).unwrap_or_default();
         if let Some(other) = names.insert(name.clone(), uri.clone()) {
             return Err(CliError::Usage(format!(
@@ -55,7 +59,11 @@ fn one(text: &str, here: bool) -> Result<selector::SelectionCandidate, CliError>
         return Err(CliError::Usage(format!("--model {text:?} names no checkpoint")));
     }
     let name = name.map_or_else(|| tail(uri).to_owned(), str::to_owned);
-    let uri = if here { local_path(uri, "--model")? } else { uri.to_owned() };
+    let uri = if here {
+        local_path(uri, "--model")?
+    } else {
+        uri.to_owned()
+    };
     Ok(candidate(name, uri))
 }
 
@@ -102,7 +110,10 @@ fn candidate(name: String, uri: String) -> selector::SelectionCandidate {
             family: family(folder).unwrap_or_default(),
             // The trainer reads the weights and tells.
             parameters: None,
-            attributes: license(folder).map(|license| (LICENSE.to_owned(), license)).into_iter().collect(),
+            attributes: license(folder)
+                .map(|license| (LICENSE.to_owned(), license))
+                .into_iter()
+                .collect(),
         }),
         model: Some(reference(&uri)),
     }
@@ -142,9 +153,15 @@ mod tests {
     #[test]
     fn names_come_from_the_flag_or_the_path() {
         let plain = one("hf://org/model-a", false).unwrap();
-        assert_eq!((name_of(&plain), plain.model.unwrap().uri.as_str()), ("model-a", "hf://org/model-a"));
+        assert_eq!(
+            (name_of(&plain), plain.model.unwrap().uri.as_str()),
+            ("model-a", "hf://org/model-a")
+        );
         let named = one("a=models/a=b", false).unwrap();
-        assert_eq!((name_of(&named), named.model.unwrap().uri.as_str()), ("a", "models/a=b"));
+        assert_eq!(
+            (name_of(&named), named.model.unwrap().uri.as_str()),
+            ("a", "models/a=b")
+        );
         let in_a_url = one("s3://bucket/x?y=z", false).unwrap();
         assert_eq!(name_of(&in_a_url), "x?y=z");
         assert_eq!(tail("models/a/"), "a");
@@ -161,13 +178,20 @@ mod tests {
         }
         std::fs::write(folder.path().join("a/config.json"), r#"{"model_type": "llama"}"#).unwrap();
         std::fs::write(folder.path().join("b/config.json"), "no JSON").unwrap();
-        std::fs::write(folder.path().join("a/README.md"), "---\ntags: x\nlicense: \"mit\"\n---\n").unwrap();
+        std::fs::write(
+            folder.path().join("a/README.md"),
+            "---\ntags: x\nlicense: \"mit\"\n---\n",
+        )
+        .unwrap();
         let found = in_folder(folder.path()).unwrap();
         let [a, b] = &found[..] else { panic!("{found:?}") };
         let (a, b) = (a.candidate.clone().unwrap(), b.candidate.clone().unwrap());
         assert_eq!((a.candidate_id.as_str(), a.family.as_str()), ("a", "llama"));
         assert_eq!(a.attributes["license"], "mit");
-        assert_eq!((b.candidate_id.as_str(), b.family.as_str(), b.attributes.len()), ("b", "", 0));
+        assert_eq!(
+            (b.candidate_id.as_str(), b.family.as_str(), b.attributes.len()),
+            ("b", "", 0)
+        );
         let error = in_folder(&folder.path().join("none")).unwrap_err().to_string();
         assert!(error.starts_with("--models "), "{error}");
     }

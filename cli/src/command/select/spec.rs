@@ -9,19 +9,27 @@ use super::{methods, models};
 use crate::args::{BudgetArgs, SelectArgs};
 use crate::command::train::reference;
 use crate::error::CliError;
-use crate::request;
+use crate::{request, suite};
 
 /// Share of trying all where no budget in examples is given.
 const DEFAULT_SHARE: f64 = 0.1;
 
 /// The selection that the flags describe. `here`: it is done on this machine.
-pub(super) fn from_args(args: &SelectArgs, here: bool) -> Result<selector::SelectionSpec, CliError> {
+pub(in crate::command) fn from_args(args: &SelectArgs, here: bool) -> Result<selector::SelectionSpec, CliError> {
     let place = |uri: &str, flag: &str| {
-        let uri = if here { models::local_path(uri, flag)? } else { uri.to_owned() };
+        let uri = if here {
+            models::local_path(uri, flag)?
+        } else {
+            uri.to_owned()
+        };
         Ok::<_, CliError>(reference(&uri))
     };
     let data = args.data.as_deref().map(|data| place(data, "--data")).transpose()?;
-    let held_out = args.held_out.as_deref().map(|data| place(data, "--held-out")).transpose()?;
+    let held_out = args
+        .held_out
+        .as_deref()
+        .map(|data| place(data, "--held-out"))
+        .transpose()?;
     let mut budget = budget(&args.budget)?;
     if budget.examples.is_none() && budget.relative.is_none() && budget.exhaustive_fraction.is_none() {
         budget.exhaustive_fraction = Some(DEFAULT_SHARE);
@@ -36,8 +44,11 @@ pub(super) fn from_args(args: &SelectArgs, here: bool) -> Result<selector::Selec
         budget: Some(budget),
         policy: Some(request::online_policy(args.policy, &args.parameters)),
         constraints: request::constraints(&args.constraints)?,
-        // Here there is one trainer, and it was told already which.
-        trainers: if here { Vec::new() } else { args.trainers.clone() },
+        // Here the selection remembers which trainer was hosted for it.
+        trainers: match args.trainers.as_slice() {
+            [] if here => vec![suite::ONNX.to_owned()],
+            names => names.to_vec(),
+        },
         parallelism: args.parallelism,
         max_attempts: args.max_attempts,
         seed: args.tuning.seed,
@@ -56,7 +67,10 @@ pub(super) fn from_args(args: &SelectArgs, here: bool) -> Result<selector::Selec
             selector::WarmStart::Off
         }
         .into(),
-        max_run_duration: args.max_run_duration.map(|time| wire(time, "--max-run-duration")).transpose()?,
+        max_run_duration: args
+            .max_run_duration
+            .map(|time| wire(time, "--max-run-duration"))
+            .transpose()?,
         device: args.device.clone(),
         labels: labels(&args.labels)?,
         display_name: args.name.clone(),
@@ -90,7 +104,9 @@ fn wire<T: TryFrom<std::time::Duration>>(time: std::time::Duration, flag: &str) 
 /// `KEY=VALUE` marks.
 pub(in crate::command) fn labels(texts: &[String]) -> Result<HashMap<String, String>, CliError> {
     let pair = |text: &String| {
-        let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let pair = text
+            .split_once('=')
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
         pair.ok_or_else(|| CliError::Usage(format!("--label {text:?} is not KEY=VALUE")))
     };
     texts.iter().map(pair).collect()
@@ -104,9 +120,17 @@ mod tests {
     use crate::args::{Cli, Command};
 
     fn spec(flags: &[&str]) -> Result<selector::SelectionSpec, CliError> {
-        let common = ["finepick", "select", "--model=a=hf://x/a", "--model=hf://x/b", "--data=hf://datasets/x/d"];
+        let common = [
+            "finepick",
+            "select",
+            "--model=a=hf://x/a",
+            "--model=hf://x/b",
+            "--data=hf://datasets/x/d",
+        ];
         let cli = Cli::try_parse_from(common.iter().chain(flags)).map_err(|e| CliError::Usage(e.to_string()))?;
-        let Command::Select(args) = &cli.command else { panic!("select") };
+        let Command::Select(args) = &cli.command else {
+            panic!("select")
+        };
         from_args(args, false)
     }
 

@@ -103,8 +103,12 @@ impl Watch {
     async fn broken(&mut self, status: Status) -> Option<Result<News, CliError>> {
         let hopeless = matches!(
             status.code(),
-            Code::InvalidArgument | Code::NotFound | Code::Unimplemented | Code::PermissionDenied
-                | Code::Unauthenticated | Code::FailedPrecondition
+            Code::InvalidArgument
+                | Code::NotFound
+                | Code::Unimplemented
+                | Code::PermissionDenied
+                | Code::Unauthenticated
+                | Code::FailedPrecondition
         );
         let first = self.silent_since.is_none();
         let since = *self.silent_since.get_or_insert_with(Instant::now);
@@ -125,9 +129,10 @@ impl Watch {
 /// Whether nothing comes after an event.
 fn is_end(event: &pb::SelectionEvent) -> bool {
     match &event.kind {
-        Some(pb::selection_event::Kind::Changed(change)) => {
-            change.selection.as_ref().is_some_and(|selection| has_ended(selection.state()))
-        }
+        Some(pb::selection_event::Kind::Changed(change)) => change
+            .selection
+            .as_ref()
+            .is_some_and(|selection| has_ended(selection.state())),
         _ => false,
     }
 }

@@ -34,7 +34,11 @@ pub(super) fn waiting(selection: &pb::Selection) -> String {
 pub(super) fn change_lines(before: Option<&pb::Selection>, now: &pb::Selection) -> Vec<String> {
     let mut lines = Vec::new();
     if before.map(pb::Selection::state) != Some(now.state()) {
-        let mut line = format!("selection {}: {}", printable(&now.selection_id), state_word(now.state()));
+        let mut line = format!(
+            "selection {}: {}",
+            printable(&now.selection_id),
+            state_word(now.state())
+        );
         if now.failure() != pb::SelectionFailure::Unspecified {
             let reason = named(now.failure().as_str_name(), "SELECTION_FAILURE_").unwrap_or_default();
             line = format!("{line} ({reason})");
@@ -160,7 +164,11 @@ pub(super) fn trial_lines(name: &str, trial: &pb::Trial) -> Vec<String> {
 
 /// A decision.
 pub(super) fn decision_lines(decision: &pb::Decision) -> Vec<String> {
-    vec![format!("round {}: {}", decision.round, printable(&decision.explanation))]
+    vec![format!(
+        "round {}: {}",
+        decision.round,
+        printable(&decision.explanation)
+    )]
 }
 
 /// The share of a run that is done.

@@ -52,7 +52,11 @@ impl CloneAnswer {
         text.push_str("Losses that it needed and that nobody has measured; with them the answer could be another:\n");
         for run in self.missing.iter().take(LISTED) {
             let name = crate::output::selection::contender_name(&run.candidate, &run.method, several);
-            text.push_str(&format!("  {} at {} examples\n", printable(&name), examples(run.data_size)));
+            text.push_str(&format!(
+                "  {} at {} examples\n",
+                printable(&name),
+                examples(run.data_size)
+            ));
         }
         if self.missing.len() > LISTED {
             text.push_str(&format!("  and {} more\n", self.missing.len() - LISTED));
@@ -94,7 +98,11 @@ impl VerifyAnswer {
             text.push_str(&format!("  {}\n", printable(difference)));
         }
         if let Some(choice) = &self.choice {
-            text.push_str(&format!("recomputed choice: {} ({})\n", printable(&choice.candidate), printable(&choice.method)));
+            text.push_str(&format!(
+                "recomputed choice: {} ({})\n",
+                printable(&choice.candidate),
+                printable(&choice.method)
+            ));
         }
         text
     }

@@ -80,18 +80,27 @@ fn table(selections: &[Selection]) -> Table {
 fn row(selection: &Selection) -> Vec<Cell> {
     let dash = || "-".to_owned();
     let spent = |spending: &Option<crate::output::selection::Spending>| {
-        spending.as_ref().map_or_else(dash, |spending| examples(spending.examples))
+        spending
+            .as_ref()
+            .map_or_else(dash, |spending| examples(spending.examples))
     };
     let state = match &selection.wait_reason {
         Some(reason) if reason != "runs" => format!("{} ({reason})", selection.state),
         _ => selection.state.clone(),
     };
-    let style = if selection.state == "failed" { Style::Warning } else { Style::Plain };
+    let style = if selection.state == "failed" {
+        Style::Warning
+    } else {
+        Style::Plain
+    };
     let choice = selection.choice.as_ref();
     vec![
         Cell::plain(selection.id.clone()),
         Cell::styled(state, style),
-        Cell::styled(choice.map_or_else(dash, |choice| choice.candidate.clone()), Style::Strong),
+        Cell::styled(
+            choice.map_or_else(dash, |choice| choice.candidate.clone()),
+            Style::Strong,
+        ),
         Cell::plain(choice.and_then(|choice| choice.predicted_loss).map_or_else(dash, loss)),
         Cell::plain(selection.rounds.to_string()),
         Cell::plain(spent(&selection.spent)),

@@ -15,14 +15,21 @@ pub(super) fn scene(report: &Report) -> PlotScene {
     if let Some(reached) = reached.filter(|size| *size > 0 && *size < report.full_size) {
         verticals.push((reached as f64, format!("trained up to {}", examples(reached))));
     }
-    verticals.push((report.full_size as f64, format!("all data: {}", examples(report.full_size))));
+    verticals.push((
+        report.full_size as f64,
+        format!("all data: {}", examples(report.full_size)),
+    ));
     PlotScene {
         title,
         subtitle: subtitle(report),
         x_label: "fine-tuning examples".to_owned(),
         y_label: "held-out loss (nats per token)".to_owned(),
         verticals,
-        series: report.contenders.iter().map(|contender| series(report, contender)).collect(),
+        series: report
+            .contenders
+            .iter()
+            .map(|contender| series(report, contender))
+            .collect(),
         spending: segments(report),
         spending_total: report
             .estimate
@@ -69,11 +76,14 @@ fn series(report: &Report, contender: &RankedContender) -> PlotSeries {
     let forecast = match measured.last() {
         // The truth is there: nothing is extrapolated.
         Some(last) if last.x >= full => Vec::new(),
-        last => {
+        last => contender.predicted_loss.map_or_else(Vec::new, |predicted| {
             let end = ForecastPoint {
                 x: full,
-                y: contender.predicted_loss,
-                band: contender.interval.as_ref().map(|interval| (interval.lower, interval.upper)),
+                y: predicted,
+                band: contender
+                    .interval
+                    .as_ref()
+                    .map(|interval| (interval.lower, interval.upper)),
             };
             let start = last.map(|last| ForecastPoint {
                 x: last.x,
@@ -81,7 +91,7 @@ fn series(report: &Report, contender: &RankedContender) -> PlotSeries {
                 band: Some((last.y, last.y)),
             });
             start.into_iter().chain([end]).collect()
-        }
+        }),
     };
     let choice = report.choice.as_ref();
     PlotSeries {
@@ -94,7 +104,9 @@ fn series(report: &Report, contender: &RankedContender) -> PlotSeries {
         fitted: Vec::new(),
         forecast,
         truth: None,
-        note: contender.dropped_after_round.map(|round| format!("dropped in round {round}")),
+        note: contender
+            .dropped_after_round
+            .map(|round| format!("dropped in round {round}")),
     }
 }
 
@@ -138,8 +150,11 @@ mod tests {
             ..pb::SelectionReport::default()
         });
         let scene = scene(&report);
-        let values: Vec<(String, f64)> =
-            scene.spending.iter().map(|segment| (segment.label.clone(), segment.value)).collect();
+        let values: Vec<(String, f64)> = scene
+            .spending
+            .iter()
+            .map(|segment| (segment.label.clone(), segment.value))
+            .collect();
         assert_eq!(values, [("round 1".to_owned(), 448.0), ("round 3".to_owned(), 552.0)]);
         assert_eq!(scene.title, "No choice");
     }

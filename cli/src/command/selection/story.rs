@@ -22,7 +22,11 @@ pub(super) fn whole(selection: &pb::Selection, report: &Report, terminal: &Termi
     let mut text = String::new();
     let mut section = |title: &str, body: String| {
         if !body.is_empty() {
-            let heading = if terminal.colour { format!("\u{1b}[1m{title}\u{1b}[0m") } else { title.to_owned() };
+            let heading = if terminal.colour {
+                format!("\u{1b}[1m{title}\u{1b}[0m")
+            } else {
+                title.to_owned()
+            };
             let _ = writeln!(text, "{heading}\n{body}");
         }
     };
@@ -39,7 +43,10 @@ pub(super) fn whole(selection: &pb::Selection, report: &Report, terminal: &Termi
 fn asked(selection: &pb::Selection, report: &Report) -> Vec<String> {
     let Some(spec) = &selection.spec else { return Vec::new() };
     let mut lines = Vec::new();
-    let data = spec.data.as_ref().map_or("data of the caller's own", |data| data.uri.as_str());
+    let data = spec
+        .data
+        .as_ref()
+        .map_or("data of the caller's own", |data| data.uri.as_str());
     let methods: Vec<&str> = spec.methods.iter().map(|method| method.method_id.as_str()).collect();
     let by = match methods.as_slice() {
         [] | [""] => String::new(),
@@ -81,11 +88,16 @@ fn policy_words(name: &str) -> &'static str {
 }
 
 fn plan(report: &Report) -> Vec<String> {
-    let Some(plan) = &report.estimate else { return Vec::new() };
+    let Some(plan) = &report.estimate else {
+        return Vec::new();
+    };
     let sizes: Vec<String> = plan.data_sizes.iter().map(|size| examples(*size)).collect();
     let mut lines = vec![format!("Sizes to train at: {}.", sizes.join(", "))];
     if let Some(planned) = &plan.planned {
-        let mut line = format!("Before the first run it was reckoned to cost at most {}", spending(planned));
+        let mut line = format!(
+            "Before the first run it was reckoned to cost at most {}",
+            spending(planned)
+        );
         if let Some(seconds) = plan.wall_time_seconds {
             let _ = write!(line, ", and to take about {}", span(seconds));
         }
@@ -94,7 +106,11 @@ fn plan(report: &Report) -> Vec<String> {
     }
     for excluded in &report.excluded {
         let name = report.name(&excluded.candidate, &excluded.method);
-        lines.push(format!("{} could not be ranked: {}.", printable(&name), printable(&excluded.detail)));
+        lines.push(format!(
+            "{} could not be ranked: {}.",
+            printable(&name),
+            printable(&excluded.detail)
+        ));
     }
     lines
 }
@@ -103,14 +119,20 @@ fn happened(report: &Report) -> Vec<String> {
     let several = report.several_methods();
     let mut lines = Vec::new();
     for decision in &report.decisions {
-        lines.push(format!("Round {}: {}", decision.round, printable(&decision.explanation)));
+        lines.push(format!(
+            "Round {}: {}",
+            decision.round,
+            printable(&decision.explanation)
+        ));
         let dropped: Vec<String> = decision
             .contenders
             .iter()
             .filter(|judged| judged.verdict == "dropped")
             .map(|judged| {
                 let name = printable(&contender_name(&judged.candidate, &judged.method, several));
-                judged.score.map_or(name.clone(), |score| format!("{name} (forecast {})", loss(score)))
+                judged
+                    .score
+                    .map_or(name.clone(), |score| format!("{name} (forecast {})", loss(score)))
             })
             .collect();
         if !dropped.is_empty() {
@@ -127,15 +149,20 @@ fn answer(report: &Report) -> Vec<String> {
     let mut lines = vec![table::choice(report).trim_end().to_owned()];
     let runner_up = report.contenders.get(1);
     if let (Some(best), Some(second)) = (report.contenders.first(), runner_up) {
-        lines.push(format!(
-            "The next best is {}, forecast at {}: {} worse.",
-            printable(&report.name(&second.candidate, &second.method)),
-            loss(second.predicted_loss),
-            percent((second.predicted_loss - best.predicted_loss) / best.predicted_loss)
-        ));
+        let name = printable(&report.name(&second.candidate, &second.method));
+        if let (Some(first), Some(next)) = (best.predicted_loss, second.predicted_loss) {
+            lines.push(format!(
+                "The next best is {name}, forecast at {}: {} worse.",
+                loss(next),
+                percent((next - first) / first)
+            ));
+        }
     }
     if let Some(best) = report.contenders.first().filter(|best| !best.reason.is_empty()) {
-        lines.push(format!("Why it leads: {}.", printable(best.reason.trim_end_matches('.'))));
+        lines.push(format!(
+            "Why it leads: {}.",
+            printable(best.reason.trim_end_matches('.'))
+        ));
     }
     lines
 }
@@ -143,7 +170,10 @@ fn answer(report: &Report) -> Vec<String> {
 fn costs(report: &Report) -> Vec<String> {
     let mut lines: Vec<String> = table::cost(report).lines().map(str::to_owned).collect();
     if let Some(all) = report.exhaustive.as_ref().filter(|all| all.examples > 0) {
-        lines.push(format!("Fine-tuning every candidate on all data would have cost {}.", spending(all)));
+        lines.push(format!(
+            "Fine-tuning every candidate on all data would have cost {}.",
+            spending(all)
+        ));
     }
     if let Some(accuracy) = &report.accuracy {
         let times = |what: &str, factor: Option<f64>| factor.map(|factor| format!("{factor:.2} times the {what}"));
@@ -164,14 +194,22 @@ fn sure(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     let best = report.contenders.first();
     if let Some(share) = best.and_then(|best| best.win_share) {
-        let words = if share < NARROW { "a narrow lead" } else { "a clear lead" };
+        let words = if share < NARROW {
+            "a narrow lead"
+        } else {
+            "a clear lead"
+        };
         lines.push(format!(
             "In simulations of what the curves may still do, the choice is the best in {}: {words}. (A share of simulations, not a \
              calibrated probability.)",
             percent(share)
         ));
     }
-    let regret: f64 = report.decisions.iter().filter_map(|decision| decision.expected_regret).sum();
+    let regret: f64 = report
+        .decisions
+        .iter()
+        .filter_map(|decision| decision.expected_regret)
+        .sum();
     if regret > 0.0 {
         lines.push(format!(
             "By the forecasts, dropping candidates early has given away {} nats per token on average.",
@@ -201,20 +239,28 @@ fn change(selection: &pb::Selection, report: &Report) -> Vec<String> {
             (Some(a), Some(b)) => b.lower <= a.upper,
             _ => false,
         };
-        lines.push(if overlap {
-            format!(
+        let gap = second
+            .predicted_loss
+            .zip(best.predicted_loss)
+            .map(|(next, first)| next - first);
+        if overlap {
+            lines.push(format!(
                 "The intervals of the first two overlap: a larger budget could put {second_name} first. \
                  `finepick clone {id} --budget-share ...` says what the losses that are known would give."
-            )
-        } else {
-            format!(
+            ));
+        } else if let Some(gap) = gap {
+            lines.push(format!(
                 "{second_name} would have to come out {} below its forecast to be first.",
-                loss(second.predicted_loss - best.predicted_loss)
-            )
-        });
+                loss(gap)
+            ));
+        }
     }
     for crossover in &report.crossovers {
-        lines.push(format!("{}: {}", printable(&crossover.candidate), printable(&crossover.detail)));
+        lines.push(format!(
+            "{}: {}",
+            printable(&crossover.candidate),
+            printable(&crossover.detail)
+        ));
     }
     if report.choice.is_some() {
         lines.push(format!(
@@ -226,7 +272,11 @@ fn change(selection: &pb::Selection, report: &Report) -> Vec<String> {
 
 /// One round, with every contender's reason.
 pub(super) fn round(decision: &Decision, terminal: &Terminal) -> String {
-    let mut methods: Vec<&str> = decision.contenders.iter().map(|judged| judged.method.as_str()).collect();
+    let mut methods: Vec<&str> = decision
+        .contenders
+        .iter()
+        .map(|judged| judged.method.as_str())
+        .collect();
     methods.sort_unstable();
     methods.dedup();
     let sizes: Vec<String> = decision.trained_data_sizes.iter().map(|size| examples(*size)).collect();
@@ -330,7 +380,15 @@ mod tests {
 
     #[test]
     fn every_policy_is_told_in_words() {
-        for name in ["geometric", "halving", "ats", "exhaustive", "random", "zero_shot", "flat"] {
+        for name in [
+            "geometric",
+            "halving",
+            "ats",
+            "exhaustive",
+            "random",
+            "zero_shot",
+            "flat",
+        ] {
             assert!(policy_words(name).ends_with('.'), "{name}");
         }
     }

@@ -23,7 +23,12 @@ pub(super) fn report(report: &Report, terminal: &Terminal) -> String {
         note(&mut text, warning);
     }
     for crossover in &report.crossovers {
-        let _ = writeln!(text, "{}: {}", printable(&crossover.candidate), printable(&crossover.detail));
+        let _ = writeln!(
+            text,
+            "{}: {}",
+            printable(&crossover.candidate),
+            printable(&crossover.detail)
+        );
     }
     for excluded in &report.excluded {
         let name = report.name(&excluded.candidate, &excluded.method);
@@ -96,13 +101,19 @@ fn row(contender: &RankedContender, several: bool, shares: bool, chosen: bool) -
     if several {
         row.push(Cell::styled(contender.method.clone(), style));
     }
-    row.push(Cell::styled(loss(contender.predicted_loss), style));
+    row.push(Cell::styled(
+        contender.predicted_loss.map_or("-".to_owned(), loss),
+        style,
+    ));
     row.push(Cell::plain(interval(contender.interval.as_ref())));
     if shares {
         row.push(Cell::plain(contender.win_share.map_or("-".to_owned(), percent)));
     }
     row.push(Cell::plain(largest.map_or("-".to_owned(), examples)));
-    let spent = contender.spent.as_ref().map_or("-".to_owned(), |spent| examples(spent.examples));
+    let spent = contender
+        .spent
+        .as_ref()
+        .map_or("-".to_owned(), |spent| examples(spent.examples));
     row.push(Cell::plain(spent));
     row.push(Cell::styled(contender.reason.clone(), Style::Dim));
     row
@@ -171,8 +182,16 @@ pub(super) fn cost(report: &Report) -> String {
         let _ = writeln!(text, "Saved by losses that were known already: {}.", spending(saved));
     }
     if report.failed_attempts > 0 {
-        let noun = if report.failed_attempts == 1 { "attempt" } else { "attempts" };
-        let _ = writeln!(text, "{} {noun} ended without a loss, and were made again or given up.", report.failed_attempts);
+        let noun = if report.failed_attempts == 1 {
+            "attempt"
+        } else {
+            "attempts"
+        };
+        let _ = writeln!(
+            text,
+            "{} {noun} ended without a loss, and were made again or given up.",
+            report.failed_attempts
+        );
     }
     text
 }
@@ -206,7 +225,10 @@ pub(super) fn estimate(estimate: &Estimate, terminal: &Terminal) -> String {
     for (what, amount) in [
         ("Plan: at most", &estimate.planned),
         ("Budget:", &estimate.budget),
-        ("Fine-tuning every candidate on all data would cost", &estimate.exhaustive),
+        (
+            "Fine-tuning every candidate on all data would cost",
+            &estimate.exhaustive,
+        ),
     ] {
         if let Some(amount) = amount {
             let _ = writeln!(text, "{what} {}.", spending(amount));

@@ -15,8 +15,8 @@ pub struct RankedContender {
     pub method: String,
     /// 1 is the best.
     pub rank: i32,
-    /// Forecast (or measurement) at the full size, nats per token.
-    pub predicted_loss: f64,
+    /// Forecast (or measurement) at the full size, nats per token; `null`: none.
+    pub predicted_loss: Option<f64>,
     /// Its interval.
     pub interval: Option<Interval>,
     /// Share of simulations that it wins.
