@@ -11,6 +11,9 @@ use crate::policy::Stop;
 use crate::policy::geometric::HistoryReport;
 use crate::trend::Reach;
 
+/// More rounds than any ladder of 2⁵³ examples can have.
+pub(crate) const MAX_ROUNDS: usize = 2_048;
+
 /// What has been observed of each candidate so far; grows as runs finish.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
@@ -159,6 +162,12 @@ impl Decision {
             wanted: None,
             tests: Vec::new(),
         }
+    }
+
+    /// The candidates, best first.
+    #[must_use]
+    pub fn order(&self) -> Vec<usize> {
+        self.scores.iter().map(|(candidate, _)| *candidate).collect()
     }
 
     /// The best.
