@@ -40,6 +40,12 @@ pub(crate) struct LocalSuite {
 impl LocalSuite {
     /// Opens it.
     pub(crate) async fn open(local: &LocalArgs, purpose: Use) -> Result<Self, CliError> {
+        if purpose == Use::Look && !suite::store_file(&local.state_dir).exists() {
+            return Err(CliError::Usage(format!(
+                "--state-dir {}: there are no selections here; a running suite is asked by --endpoint",
+                local.state_dir.display()
+            )));
+        }
         let failed = |error: svc_kit::BoxError| explain(&local.state_dir, &error);
         let (host, shutdown) = (Host::default(), Token::new());
         let server = suite::unlimited();

@@ -286,6 +286,11 @@ async fn selecting(
     Ok(Transport::local(stack))
 }
 
+/// Where a folder keeps its selections.
+pub(crate) fn store_file(state_dir: &Path) -> std::path::PathBuf {
+    state_dir.join(STORE_FILE)
+}
+
 /// A selector that keeps its selections in a folder, and goes on with them if it has a trainer.
 pub(crate) async fn selector_of_one_command(
     state_dir: &Path,
@@ -307,7 +312,7 @@ pub(crate) async fn selector_of_one_command(
         ..SelectorConfig::default()
     };
     let store = StoreConfig {
-        path: state_dir.join(STORE_FILE),
+        path: store_file(state_dir),
         ..StoreConfig::default()
     };
     selecting((&selector, &store, &BTreeMap::new()), fitter, trainer, server, context).await
