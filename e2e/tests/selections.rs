@@ -105,7 +105,17 @@ impl Stage {
         for model in MODELS {
             flags.extend(["--model".to_owned(), model.to_owned()]);
         }
-        let common = ["--data", "sim://data", "--full-size", "8192", "--budget-share", "20%", "--no-reuse", "--id", id];
+        let common = [
+            "--data",
+            "sim://data",
+            "--full-size",
+            "8192",
+            "--budget-share",
+            "20%",
+            "--no-reuse",
+            "--id",
+            id,
+        ];
         flags.extend(common.iter().chain(more).map(|flag| (*flag).to_owned()));
         flags
     }
@@ -125,7 +135,10 @@ impl Stage {
 }
 
 fn sets(settings: &[String]) -> Vec<&str> {
-    settings.iter().flat_map(|setting| ["--set", setting.as_str()]).collect()
+    settings
+        .iter()
+        .flat_map(|setting| ["--set", setting.as_str()])
+        .collect()
 }
 
 fn strs(flags: &[String]) -> Vec<&str> {
@@ -206,7 +219,10 @@ fn a_selection_from_the_command_line_and_all_that_can_be_asked_of_it() {
     assert_eq!(ranking(&finepick_json(&strs(&flags))), ranked);
     let other = finepick(&strs(&stage.select("first", &["--seed", "7"])));
     let told = String::from_utf8_lossy(&other.stderr);
-    assert!(other.status.code() == Some(1) && told.contains("SELECTION_EXISTS"), "{told}");
+    assert!(
+        other.status.code() == Some(1) && told.contains("SELECTION_EXISTS"),
+        "{told}"
+    );
 
     let listed = stage.json(&["selections", "--state", "succeeded"]);
     assert_eq!(listed[0]["id"], "first");
@@ -226,10 +242,19 @@ fn asked_of_it(stage: &Stage, report: &Value) {
     assert_eq!(plan["contenders"].as_array().map(Vec::len), Some(MODELS.len()));
     let chosen = report["choice"]["candidate"].as_str().expect("a choice");
     let story = stage.text(&["explain", "first"]);
-    for heading in ["What was asked", "What happened", "The answer", "What it cost", "How sure it is"] {
+    for heading in [
+        "What was asked",
+        "What happened",
+        "The answer",
+        "What it cost",
+        "How sure it is",
+    ] {
         assert!(story.contains(heading), "{heading}: {story}");
     }
-    assert!(story.contains(&format!("Fine-tune {chosen}")) && story.contains("Round 1:"), "{story}");
+    assert!(
+        story.contains(&format!("Fine-tune {chosen}")) && story.contains("Round 1:"),
+        "{story}"
+    );
     assert!(stage.text(&["explain", "first", "--round", "1"]).contains("verdict"));
     let beyond = finepick(&["explain", "first", "--round", "99", "--endpoint", &stage.url()]);
     assert!(beyond.status.code() == Some(2) && String::from_utf8_lossy(&beyond.stderr).contains("--round 99"));
@@ -240,10 +265,20 @@ fn asked_of_it(stage: &Stage, report: &Value) {
     let lines = String::from_utf8_lossy(&watched.stderr).into_owned();
     assert!(lines.contains("round 1:") && lines.contains("succeeded"), "{lines}");
     let beyond = finepick(&["watch", "first", "--after", "999999", "--endpoint", &url]);
-    assert_eq!(beyond.status.code(), Some(2), "{}", String::from_utf8_lossy(&beyond.stderr));
+    assert_eq!(
+        beyond.status.code(),
+        Some(2),
+        "{}",
+        String::from_utf8_lossy(&beyond.stderr)
+    );
 
     let what_if = stage.json(&["clone", "first", "--budget-share", "40%", "--policy", "halving"]);
-    assert!(what_if["report"]["policy"].as_str().is_some_and(|name| name.starts_with("halving")), "{what_if}");
+    assert!(
+        what_if["report"]["policy"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("halving")),
+        "{what_if}"
+    );
     assert!(what_if["missing"].is_array());
 }
 
@@ -255,7 +290,10 @@ fn certificate(stage: &Stage) {
     assert_eq!(stage.json(&["verify", "first"])["valid"], true);
     let text = std::fs::read_to_string(&path).expect("a certificate");
     assert_eq!(stage.text(&["certificate", "first"]), text, "to the byte");
-    let at = text.find("\"test_loss\":").or_else(|| text.find("0.")).expect("a number");
+    let at = text
+        .find("\"test_loss\":")
+        .or_else(|| text.find("0."))
+        .expect("a number");
     let digit = text[at..].find(|c: char| c.is_ascii_digit()).expect("a digit") + at;
     let mut tampered = text.clone();
     let other = if &text[digit..=digit] == "9" { "1" } else { "9" };
@@ -297,8 +335,15 @@ fn left_paused_amended_and_cancelled() {
     assert_eq!(accepted["id"], "slow");
     assert!(stage.text(&["pause", "slow"]).contains("paused"));
     let listed = stage.json(&["selections"]);
-    assert_eq!((&listed[0]["id"], &listed[0]["state"]), (&"slow".into(), &"paused".into()));
-    assert!(stage.text(&["amend", "slow", "--budget-examples", "20000"]).contains("20,000 examples"));
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["state"]),
+        (&"slow".into(), &"paused".into())
+    );
+    assert!(
+        stage
+            .text(&["amend", "slow", "--budget-examples", "20000"])
+            .contains("20,000 examples")
+    );
     assert!(!stage.text(&["resume", "slow"]).contains("paused"));
 
     let mut following = Following::start(&["watch", "slow", "--endpoint", &url]);
@@ -308,11 +353,23 @@ fn left_paused_amended_and_cancelled() {
     assert!(signal.expect("kill can be started").success());
     let (status, _, rest) = following.end();
     assert_eq!(status, 5, "left before its end: {rest:#?}");
-    assert!(rest.iter().any(|line| line.contains("finepick watch slow")), "{rest:#?}");
+    assert!(
+        rest.iter().any(|line| line.contains("finepick watch slow")),
+        "{rest:#?}"
+    );
 
-    assert!(stage.text(&["cancel", "slow", "--reason", "seen enough"]).contains("cancel"));
+    assert!(
+        stage
+            .text(&["cancel", "slow", "--reason", "seen enough"])
+            .contains("cancel")
+    );
     let ended = finepick(&["watch", "slow", "--endpoint", &url]);
-    assert_eq!(ended.status.code(), Some(4), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(
+        ended.status.code(),
+        Some(4),
+        "{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
 }
 
 #[test]
@@ -324,7 +381,14 @@ fn the_same_selection_from_python_through_the_gateway() {
     let here = finepick_json(&strs(&stage.select("rust", &["--format", "json", "--quiet"])));
     let mut ask = command(&python);
     ask.arg(root().join("examples/python/finepick_select.py"))
-        .args(["--target", &stage.addresses[3], "--data", "sim://data", "--full-size", "8192"])
+        .args([
+            "--target",
+            &stage.addresses[3],
+            "--data",
+            "sim://data",
+            "--full-size",
+            "8192",
+        ])
         .args(["--budget-share", "0.2", "--id", "python"])
         .env("PYTHONPATH", stubs.path())
         .env("PYTHONDONTWRITEBYTECODE", "1");
@@ -351,8 +415,19 @@ fn a_selection_on_this_machine_goes_on_after_it_was_killed() {
             flags.extend(["--model".to_owned(), model.to_owned()]);
         }
         let common = [
-            "--data", "sim://data", "--full-size", "8192", "--budget-share", "20%", "--trainer", "simulated",
-            "--state-dir", &state, "--format", "json", "--no-reuse",
+            "--data",
+            "sim://data",
+            "--full-size",
+            "8192",
+            "--budget-share",
+            "20%",
+            "--trainer",
+            "simulated",
+            "--state-dir",
+            &state,
+            "--format",
+            "json",
+            "--no-reuse",
         ];
         flags.extend(common.iter().chain(more).map(|flag| (*flag).to_owned()));
         flags
@@ -361,7 +436,16 @@ fn a_selection_on_this_machine_goes_on_after_it_was_killed() {
     killed.until(": loss ", 2);
     killed.child.kill().expect("killed");
     drop(killed.end_of_killed());
-    let report = finepick_json(&["select", "--resume", "here", "--state-dir", &state, "--format", "json", "--quiet"]);
+    let report = finepick_json(&[
+        "select",
+        "--resume",
+        "here",
+        "--state-dir",
+        &state,
+        "--format",
+        "json",
+        "--quiet",
+    ]);
     assert_eq!(report["state"], "succeeded", "{report}");
     let whole = finepick_json(&strs(&flags(&["--id", "whole", "--quiet"])));
     assert_eq!(ranking(&report), ranking(&whole));
@@ -383,7 +467,17 @@ impl Following {
 fn wrong_flags_and_files_are_named() {
     let folder = TempDir::new().expect("a folder");
     let state = folder.path().display().to_string();
-    let good = ["select", "--model", "a=sim://a", "--model", "b=sim://b", "--data", "sim://d", "--state-dir", &state];
+    let good = [
+        "select",
+        "--model",
+        "a=sim://a",
+        "--model",
+        "b=sim://b",
+        "--data",
+        "sim://d",
+        "--state-dir",
+        &state,
+    ];
     for (more, named) in [
         (&["--model", "/nowhere/model"][..], "--model /nowhere/model"),
         (&["--models", "/nowhere"], "--models /nowhere"),
@@ -403,16 +497,26 @@ fn wrong_flags_and_files_are_named() {
     ] {
         let output = finepick(&[&good[..], more].concat());
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(2) && told.contains(named), "{more:?}: {told}");
+        assert!(
+            output.status.code() == Some(2) && told.contains(named),
+            "{more:?}: {told}"
+        );
         assert!(!told.contains("panicked"), "{told}");
     }
-    for wrong in [&["select", "--data", "d"][..], &["amend", "x"], &["verify", "/nowhere/certificate.json"]] {
+    for wrong in [
+        &["select", "--data", "d"][..],
+        &["amend", "x"],
+        &["verify", "/nowhere/certificate.json"],
+    ] {
         let output = finepick(&[wrong, &["--state-dir", &state]].concat());
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }
     for unknown in ["report", "explain", "cancel", "pause", "certificate"] {
         let output = finepick(&[unknown, "nobody", "--state-dir", &state]);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(2) && told.contains("--state-dir"), "{unknown}: {told}");
+        assert!(
+            output.status.code() == Some(2) && told.contains("--state-dir"),
+            "{unknown}: {told}"
+        );
     }
 }
