@@ -12,4 +12,5 @@ mod calibration;
 mod data;
 mod golden_adaptive;
 mod golden_flat;
+mod online;
 mod properties;
