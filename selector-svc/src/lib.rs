@@ -22,6 +22,8 @@ pub mod curve;
 pub mod diagnostics;
 pub mod error;
 pub mod explain;
+#[cfg(test)]
+mod fixture;
 pub mod metrics;
 pub mod policy;
 pub mod ports;
