@@ -8,7 +8,7 @@
 //! - [`policy`]: one file each; flat policies order candidates from equally long curves, adaptive ones spend step by step.
 //! - [`constraint`]: who may be chosen. [`metrics`]: how good a choice was.
 //! - [`ranking`], [`simulate`]: the two questions and their answers.
-//! - [`selection`]: a selection as a durable state machine.
+//! - [`selection`]: a selection as a durable state machine. [`plan`]: its preparation. [`race`]: its policy on its events.
 //! - [`report`], [`crossover`], [`what_if`], [`certificate`], [`regret`]: what came of it, how sure it is, and how to check it;
 //!   [`explain`] has the words.
 //! - [`ports`]: what adapters provide.
@@ -25,8 +25,10 @@ pub mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod metrics;
+pub mod plan;
 pub mod policy;
 pub mod ports;
+pub mod race;
 pub mod ranking;
 mod regression;
 pub mod regret;

@@ -6,6 +6,7 @@
 //!
 //! One suite of tests runs on every store.
 
+mod lease;
 pub mod memory;
 pub mod record;
 #[cfg(feature = "server")]
@@ -21,6 +22,7 @@ use thiserror::Error;
 use crate::curve::Observation;
 use crate::ports::BoxFuture;
 use crate::selection::{Event, Millis, Phase, Spending, State, Wait};
+use crate::store::record::RecordError;
 
 /// An event with its place and time.
 #[derive(Clone, Debug, PartialEq)]
@@ -303,6 +305,10 @@ pub enum StoreError {
         /// Where and how.
         detail: String,
     },
+    /// One record of one selection cannot be read, or what was to be written cannot be; the rest of the store is well. Trying again
+    /// does not help.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
 /// Keeps selections.
