@@ -9,8 +9,8 @@ use crate::selection::{Outcome, Spending};
 
 /// A ladder doubles below 2⁵³.
 const MAX_RUNGS: usize = 64;
-/// More rounds than any policy plays.
-const MAX_ROUNDS: usize = 2_048;
+/// More rounds than any policy plays on a ladder of 64 sizes. Each is recomputed from the first round on.
+const MAX_ROUNDS: usize = 256;
 /// Sums of amounts wander in the last bits.
 const SLACK: f64 = 1e-9;
 

@@ -43,15 +43,29 @@ fn found(change: impl FnOnce(&mut Value)) -> Vec<String> {
 
 #[test]
 fn a_certificate_verifies_and_is_the_same_each_time() {
-    for name in ["geometric", "halving", "halving_current", "ats", "rwl", "exhaustive", "random"] {
-        let Some(policy) = SelectionPolicy::from_name(name) else { continue };
+    for name in [
+        "geometric",
+        "halving",
+        "halving_current",
+        "ats",
+        "rwl",
+        "exhaustive",
+        "random",
+    ] {
+        let Some(policy) = SelectionPolicy::from_name(name) else {
+            continue;
+        };
         let state = played(spec(5, &["full", "lora"], policy, 200_000)).unwrap();
         let json = Certificate::of("selection-1", &state).unwrap();
         assert_eq!(Certificate::of("selection-1", &state).unwrap(), json);
         let verified = verify(&json, &digest(&json));
         assert_eq!(verified.differences, Vec::<String>::new(), "{name}");
         assert!(verified.valid);
-        assert_eq!(verified.choice.map(|choice| choice.named.contender), state.choice(), "{name}");
+        assert_eq!(
+            verified.choice.map(|choice| choice.named.contender),
+            state.choice(),
+            "{name}"
+        );
     }
 }
 
@@ -98,7 +112,10 @@ fn the_golden_certificate_stays_valid() {
 fn a_wrong_digest_or_layout_is_named() {
     let json = certificate();
     let wrong = verify(&json, "sha256:00").differences;
-    assert_eq!(wrong, [format!("the digest of the text is {}, not sha256:00", digest(&json))]);
+    assert_eq!(
+        wrong,
+        [format!("the digest of the text is {}, not sha256:00", digest(&json))]
+    );
     assert!(verify(&json, &digest(&json).to_uppercase()).valid);
     let pretty = serde_json::to_string_pretty(&value(&json)).unwrap();
     assert!(verify(&pretty, "").differences[0].contains("canonical form"));
@@ -113,18 +130,35 @@ fn a_wrong_digest_or_layout_is_named() {
 
 #[test]
 fn a_changed_name_is_found() {
-    assert_ne!(found(|v| v["spec"]["candidates"][0]["id"] = json!("other")), Vec::<String>::new());
-    assert_ne!(found(|v| v["ranking"][1]["name"] = json!("other")), Vec::<String>::new());
-    assert_ne!(found(|v| v["rounds"][0]["trials"][0]["name"] = json!("other")), Vec::<String>::new());
+    assert_ne!(
+        found(|v| v["spec"]["candidates"][0]["id"] = json!("other")),
+        Vec::<String>::new()
+    );
+    assert_ne!(
+        found(|v| v["ranking"][1]["name"] = json!("other")),
+        Vec::<String>::new()
+    );
+    assert_ne!(
+        found(|v| v["rounds"][0]["trials"][0]["name"] = json!("other")),
+        Vec::<String>::new()
+    );
     let choice = found(|v| v["choice"]["candidate"] = json!("other"));
-    assert!(choice.iter().any(|difference| difference.contains("other with full is written")), "{choice:?}");
+    assert!(
+        choice
+            .iter()
+            .any(|difference| difference.contains("other with full is written")),
+        "{choice:?}"
+    );
 }
 
 #[test]
 fn a_changed_budget_is_found() {
     let budget = found(|v| v["spec"]["budget"]["examples"] = json!(20_001));
     assert!(!budget.is_empty());
-    assert_ne!(found(|v| v["prepared"]["plan_examples"] = json!(19_999)), Vec::<String>::new());
+    assert_ne!(
+        found(|v| v["prepared"]["plan_examples"] = json!(19_999)),
+        Vec::<String>::new()
+    );
     assert_ne!(found(|v| v["limits"]["examples"] = json!(40_000)), Vec::<String>::new());
 }
 
@@ -132,15 +166,26 @@ fn a_changed_budget_is_found() {
 fn a_changed_decision_is_found() {
     let decision = |v: &mut Value| v["rounds"][0]["decision"].clone();
     let verdict = found(|v| v["rounds"][0]["decision"]["contenders"][0]["verdict"] = json!("dropped"));
-    assert!(verdict.iter().any(|difference| difference.contains("verdict")), "{verdict:?}");
+    assert!(
+        verdict.iter().any(|difference| difference.contains("verdict")),
+        "{verdict:?}"
+    );
     let order = found(|v| {
         let mut decided = decision(v);
         decided["contenders"].as_array_mut().unwrap().swap(0, 1);
         v["rounds"][0]["decision"] = decided;
     });
-    assert!(order.iter().any(|difference| difference.starts_with("decision 1: the order")), "{order:?}");
+    assert!(
+        order
+            .iter()
+            .any(|difference| difference.starts_with("decision 1: the order")),
+        "{order:?}"
+    );
     let score = found(|v| v["rounds"][0]["decision"]["contenders"][0]["log_score"] = json!(0.123));
-    assert!(score.iter().any(|difference| difference.contains("score is")), "{score:?}");
+    assert!(
+        score.iter().any(|difference| difference.contains("score is")),
+        "{score:?}"
+    );
 }
 
 #[test]

@@ -5,9 +5,7 @@ use crate::diagnostics::WarningCode;
 use crate::fixture::{FULL, observe, played, ready, size, spec};
 use crate::policy::ExclusionReason;
 use crate::selection::state::AttemptEnded;
-use crate::selection::{
-    Attempt, Ending, Event, Failure, JudgedRecord, Outcome, PlannedTrial, Verdict, transition,
-};
+use crate::selection::{Attempt, Ending, Event, Failure, JudgedRecord, Outcome, PlannedTrial, Verdict, transition};
 use crate::simulate::SelectionPolicy;
 
 fn judged(contender: usize, verdict: Verdict, log_score: Option<f64>) -> JudgedRecord {
@@ -37,8 +35,23 @@ fn decision(contenders: Vec<JudgedRecord>) -> DecisionRecord {
 
 /// Four contenders; 3 is withdrawn, 2 dropped after the first round, 1 after the second, 0 chosen.
 fn told() -> State {
-    let mut state = ready(spec(5, &["full"], SelectionPolicy::from_name("geometric").unwrap(), 20_000));
-    observe(&mut state, &[(0, 100, 3.0), (1, 100, 3.1), (2, 100, 3.3), (0, 400, 2.7), (1, 400, 2.8), (2, 400, 3.2)]);
+    let mut state = ready(spec(
+        5,
+        &["full"],
+        SelectionPolicy::from_name("geometric").unwrap(),
+        20_000,
+    ));
+    observe(
+        &mut state,
+        &[
+            (0, 100, 3.0),
+            (1, 100, 3.1),
+            (2, 100, 3.3),
+            (0, 400, 2.7),
+            (1, 400, 2.8),
+            (2, 400, 3.2),
+        ],
+    );
     let first = decision(vec![
         judged(1, Verdict::Kept, Some(0.5)),
         judged(0, Verdict::Kept, Some(0.6)),
@@ -46,9 +59,16 @@ fn told() -> State {
     ]);
     state.rounds[0].decision = Some((first, 2_000));
     observe(&mut state, &[(0, 1_600, 2.3), (1, 1_600, 2.5)]);
-    let second = decision(vec![judged(0, Verdict::Chosen, Some(0.4)), judged(1, Verdict::Dropped, Some(0.52))]);
+    let second = decision(vec![
+        judged(0, Verdict::Chosen, Some(0.4)),
+        judged(1, Verdict::Dropped, Some(0.52)),
+    ]);
     state.rounds[1].decision = Some((second, 5_000));
-    state.withdrawn.push((3, 0, Exclusion::new(ExclusionReason::RunsFailed, "three attempts failed")));
+    state.withdrawn.push((
+        3,
+        0,
+        Exclusion::new(ExclusionReason::RunsFailed, "three attempts failed"),
+    ));
     if let Some(prepared) = &mut state.prepared {
         prepared.contenders[4].exclusion = Some(Exclusion::new(ExclusionReason::Family, "ruled out"));
     }
@@ -60,13 +80,28 @@ fn told() -> State {
 #[test]
 fn the_ranking_is_the_last_decision_then_the_eliminated_the_latest_first() {
     let report = Report::of("s", &told(), 0);
-    let places: Vec<_> = report.contenders.iter().map(|c| (c.named.contender, c.rank, c.dropped_after_round)).collect();
+    let places: Vec<_> = report
+        .contenders
+        .iter()
+        .map(|c| (c.named.contender, c.rank, c.dropped_after_round))
+        .collect();
     assert_eq!(places, [(0, 1, None), (1, 2, Some(2)), (2, 3, Some(1))]);
-    let out: Vec<_> = report.excluded.iter().map(|c| (c.named.contender, c.exclusion.reason)).collect();
+    let out: Vec<_> = report
+        .excluded
+        .iter()
+        .map(|c| (c.named.contender, c.exclusion.reason))
+        .collect();
     assert_eq!(out, [(3, ExclusionReason::RunsFailed), (4, ExclusionReason::Family)]);
     let choice = report.choice.unwrap();
     assert_eq!(choice.named.candidate, "model-0");
-    assert_eq!((report.decisions.len(), report.decisions[1].round, report.decisions[1].at), (2, 2, 5_000));
+    assert_eq!(
+        (
+            report.decisions.len(),
+            report.decisions[1].round,
+            report.decisions[1].at
+        ),
+        (2, 2, 5_000)
+    );
     assert_eq!((report.elapsed, report.policy), (60_000, "geometric"));
 }
 
@@ -121,7 +156,10 @@ fn a_selection_that_has_not_ended_is_reported_so_far() {
     assert_eq!(report.contenders.len(), 3);
     state.prepared = None;
     let report = Report::of("s", &state, 0);
-    assert_eq!((report.elapsed, report.spent_share, report.data_size_full), (0, 0.0, None));
+    assert_eq!(
+        (report.elapsed, report.spent_share, report.data_size_full),
+        (0, 0.0, None)
+    );
 }
 
 #[test]
@@ -145,11 +183,20 @@ fn a_played_selection_explains_itself() {
     assert_eq!(best.named, choice.named);
     let (predicted, interval) = (choice.predicted_loss.unwrap(), choice.interval.unwrap());
     assert!(interval.lower <= predicted && predicted <= interval.upper);
-    assert!(report.contenders.iter().all(|entry| !entry.reason.is_empty()), "{report:#?}");
+    assert!(
+        report.contenders.iter().all(|entry| !entry.reason.is_empty()),
+        "{report:#?}"
+    );
     let shares: f64 = report.contenders.iter().filter_map(|entry| entry.win_share).sum();
     assert!((shares - 1.0).abs() < 1e-6);
     assert_eq!(report.contenders.len() + report.excluded.len(), 6);
-    assert_eq!(report.spent, report.contenders.iter().fold(Spending::ZERO, |sum, entry| sum.plus(entry.spent)));
+    assert_eq!(
+        report.spent,
+        report
+            .contenders
+            .iter()
+            .fold(Spending::ZERO, |sum, entry| sum.plus(entry.spent))
+    );
 }
 
 #[test]
@@ -159,7 +206,10 @@ fn equal_contenders_are_too_close_to_call() {
     decision.contenders[1].log_score = Some(0.401);
     let report = Report::of("s", &state, 0);
     let codes: Vec<WarningCode> = report.warnings.iter().map(|warning| warning.code).collect();
-    assert!(codes.contains(&WarningCode::TooCloseToCall) || report.contenders[1].log_sd == Some(0.0), "{codes:?}");
+    assert!(
+        codes.contains(&WarningCode::TooCloseToCall) || report.contenders[1].log_sd == Some(0.0),
+        "{codes:?}"
+    );
 }
 
 #[test]
@@ -167,12 +217,22 @@ fn what_costs_more_than_the_limit_is_said() {
     let mut state = told();
     state.spent.examples = 30_000;
     let warnings = Report::of("s", &state, 0).warnings;
-    let over = warnings.iter().find(|warning| warning.code == WarningCode::BudgetExceeded).unwrap();
-    assert_eq!(over.detail, "more was spent than the budget in force allows (examples): 30,000 examples");
+    let over = warnings
+        .iter()
+        .find(|warning| warning.code == WarningCode::BudgetExceeded)
+        .unwrap();
+    assert_eq!(
+        over.detail,
+        "more was spent than the budget in force allows (examples): 30,000 examples"
+    );
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    let trial = (0_usize..8, prop::sample::select(vec![0_u64, 100, 400, FULL, 5_000_000]), prop::option::of(1e-6..1e6_f64));
+    let trial = (
+        0_usize..8,
+        prop::sample::select(vec![0_u64, 100, 400, FULL, 5_000_000]),
+        prop::option::of(1e-6..1e6_f64),
+    );
     let trials = prop::collection::vec(trial, 0..5).prop_map(|trials| Event::RoundOpened {
         trials: trials
             .into_iter()
@@ -183,10 +243,25 @@ fn any_event() -> impl Strategy<Value = Event> {
             })
             .collect(),
     });
-    let verdicts = vec![Verdict::Kept, Verdict::Dropped, Verdict::Chosen, Verdict::Stopped, Verdict::Excluded];
-    let record = (0_usize..9, prop::sample::select(verdicts), prop::option::of(-900.0..900.0_f64));
+    let verdicts = vec![
+        Verdict::Kept,
+        Verdict::Dropped,
+        Verdict::Chosen,
+        Verdict::Stopped,
+        Verdict::Excluded,
+    ];
+    let record = (
+        0_usize..9,
+        prop::sample::select(verdicts),
+        prop::option::of(-900.0..900.0_f64),
+    );
     let decided = prop::collection::vec(record, 0..6).prop_map(|records| Event::Judged {
-        decision: Box::new(decision(records.into_iter().map(|(c, verdict, score)| judged(c, verdict, score)).collect())),
+        decision: Box::new(decision(
+            records
+                .into_iter()
+                .map(|(c, verdict, score)| judged(c, verdict, score))
+                .collect(),
+        )),
     });
     let given_up = (0_usize..6).prop_map(|trial| Event::TrialGivenUp {
         trial,

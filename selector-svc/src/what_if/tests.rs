@@ -27,7 +27,11 @@ fn the_same_question_has_the_same_answer() {
         let (report, missing) = what_if("s", &state, None, None, None, 0).unwrap();
         assert_eq!(missing, [], "{name}");
         let was = Report::of("s", &state, 0);
-        assert_eq!((report.choice, report.spent, report.contenders), (was.choice, was.spent, was.contenders), "{name}");
+        assert_eq!(
+            (report.choice, report.spent, report.contenders),
+            (was.choice, was.spent, was.contenders),
+            "{name}"
+        );
         assert_eq!(report.accuracy, None);
     }
 }
@@ -50,9 +54,16 @@ fn runs_that_were_never_made_are_listed_and_their_contenders_are_out() {
     assert!(!missing.is_empty());
     for (contender, data_size) in &missing {
         assert!(state.trial(*contender, *data_size).is_none());
-        assert!(report.excluded.iter().any(|out| out.named.contender == *contender), "{contender}");
+        assert!(
+            report.excluded.iter().any(|out| out.named.contender == *contender),
+            "{contender}"
+        );
     }
-    let said = report.warnings.iter().find(|warning| warning.code == WarningCode::TooFewPoints).unwrap();
+    let said = report
+        .warnings
+        .iter()
+        .find(|warning| warning.code == WarningCode::TooFewPoints)
+        .unwrap();
     assert!(said.detail.contains("never made"), "{}", said.detail);
 }
 
@@ -61,9 +72,16 @@ fn where_nothing_was_measured_there_is_no_choice() {
     let mut state = ready(spec(3, &["full"], policy("geometric"), 20_000));
     let (report, missing) = what_if("s", &state, None, None, None, 0).unwrap();
     assert!(report.choice.is_none() && !missing.is_empty());
-    assert!(matches!(report.phase, Phase::Ended(Ending::Failed { .. })), "{:?}", report.phase);
+    assert!(
+        matches!(report.phase, Phase::Ended(Ending::Failed { .. })),
+        "{:?}",
+        report.phase
+    );
     state.prepared = None;
-    assert_eq!(what_if("s", &state, None, None, None, 0).unwrap_err(), WhatIfError::NotPrepared);
+    assert_eq!(
+        what_if("s", &state, None, None, None, 0).unwrap_err(),
+        WhatIfError::NotPrepared
+    );
 }
 
 #[test]
@@ -75,7 +93,11 @@ fn new_constraints_rule_out_and_let_in() {
     };
     let (report, missing) = what_if("s", &state, None, None, Some(only), 0).unwrap();
     assert_eq!(missing, []);
-    let out: Vec<_> = report.excluded.iter().map(|out| (out.named.contender, out.exclusion.reason)).collect();
+    let out: Vec<_> = report
+        .excluded
+        .iter()
+        .map(|out| (out.named.contender, out.exclusion.reason))
+        .collect();
     assert_eq!(out, [0, 2, 4].map(|contender| (contender, ExclusionReason::Family)));
     assert!([1, 3].contains(&report.choice.unwrap().named.contender));
     // What was ruled out is let in again by empty constraints; its losses are known here.
@@ -85,13 +107,24 @@ fn new_constraints_rule_out_and_let_in() {
         prepared.contenders[3].exclusion = Some(Exclusion::new(ExclusionReason::TrainerCannot, "no trainer"));
     }
     let (report, _) = what_if("s", &narrow, None, None, Some(Constraints::default()), 0).unwrap();
-    assert_eq!(report.excluded.iter().map(|out| out.named.contender).collect::<Vec<_>>(), [3]);
+    assert_eq!(
+        report
+            .excluded
+            .iter()
+            .map(|out| out.named.contender)
+            .collect::<Vec<_>>(),
+        [3]
+    );
 }
 
 #[test]
 fn memory_is_what_the_trainer_says_where_it_tells() {
     let mut state = everything();
-    if let Some(cost) = state.prepared.as_mut().and_then(|prepared| prepared.contenders[0].costs.get_mut("local")) {
+    if let Some(cost) = state
+        .prepared
+        .as_mut()
+        .and_then(|prepared| prepared.contenders[0].costs.get_mut("local"))
+    {
         cost.memory_bytes = 3 << 30;
     }
     let limit = |bytes| Constraints {
@@ -103,7 +136,11 @@ fn memory_is_what_the_trainer_says_where_it_tells() {
         ..Constraints::default()
     };
     let (report, _) = what_if("s", &state, None, None, Some(limit(2 << 30)), 0).unwrap();
-    let out: Vec<_> = report.excluded.iter().map(|out| out.exclusion.detail.as_str()).collect();
+    let out: Vec<_> = report
+        .excluded
+        .iter()
+        .map(|out| out.exclusion.detail.as_str())
+        .collect();
     assert_eq!(out, ["the trainer says that it takes 3.0 GiB, the limit is 2.0 GiB"]);
 }
 
@@ -111,11 +148,19 @@ fn memory_is_what_the_trainer_says_where_it_tells() {
 fn senseless_questions_are_refused() {
     let state = everything();
     let none = what_if("s", &state, Some(BudgetSpec::default()), None, None, 0).unwrap_err();
-    assert!(matches!(none, WhatIfError::Spec { .. } | WhatIfError::Parameter(_)), "{none:?}");
+    assert!(
+        matches!(none, WhatIfError::Spec { .. } | WhatIfError::Parameter(_)),
+        "{none:?}"
+    );
     let small = what_if("s", &state, examples(1), Some(policy("geometric")), None, 0).unwrap_err();
     assert!(small.to_string().contains("example"), "{small}");
     let fits = what_if("s", &state, None, Some(policy("rectified_fit")), None, 0).unwrap_err();
-    assert_eq!(fits, WhatIfError::NeedsFitter { policy: "rectified_fit" });
+    assert_eq!(
+        fits,
+        WhatIfError::NeedsFitter {
+            policy: "rectified_fit"
+        }
+    );
 }
 
 #[test]
