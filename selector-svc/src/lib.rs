@@ -11,9 +11,9 @@
 //! - [`selection`]: a selection as a durable state machine. [`plan`]: its preparation. [`race`]: its policy on its events.
 //! - [`report`], [`crossover`], [`what_if`], [`certificate`], [`regret`]: what came of it, how sure it is, and how to check it;
 //!   [`explain`] has the words.
-//! - [`ports`]: what adapters provide.
+//! - [`ports`]: what adapters provide. [`order`]: what a trial is to its trainer.
 //!
-//! With the feature `server` (the default) come the configuration and the gRPC service.
+//! With the feature `server` (the default) come the driver, the desk for callers, the trainers' adapter, the configuration and the gRPC service.
 
 pub mod certificate;
 pub mod constraint;
@@ -25,6 +25,7 @@ pub mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod metrics;
+pub mod order;
 pub mod plan;
 pub mod policy;
 pub mod ports;
@@ -45,4 +46,10 @@ pub mod win_share;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod desk;
+#[cfg(feature = "server")]
+pub mod driver;
+#[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
+pub mod trainers;
