@@ -53,7 +53,9 @@ impl<'a> Standing<'a> {
             .map(|f| f.log_loss)
             .or(judged.and_then(|judged| judged.log_score));
         let level = self.state.spec.interval_level;
-        let interval = forecast.and_then(|forecast| conclude::interval(&forecast, level)).filter(|interval| interval.upper.is_finite());
+        let interval = forecast
+            .and_then(|forecast| conclude::interval(&forecast, level))
+            .filter(|interval| interval.upper.is_finite());
         ReportedContender {
             named: Named::of(self.state, contender),
             rank,
