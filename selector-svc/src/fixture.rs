@@ -6,6 +6,7 @@ use trainer_kit::spec::{Hyperparameters, Method, Reference};
 
 use crate::constraint::Constraints;
 use crate::curve::{DataSize, Loss, Observation};
+use crate::plan;
 use crate::selection::{
     BudgetSpec, CandidateSpec, ContenderFacts, CostModel, Limits, MethodSpec, Phase, Prepared, Round, SelectionSpec,
     Spending, State, TrainerFacts, Trial, TrialStatus, Wait, WorkMode,
@@ -131,7 +132,7 @@ fn prepared(spec: &SelectionSpec) -> Prepared {
 /// A selection whose trainers have told, and that has no rounds yet.
 pub(crate) fn ready(spec: SelectionSpec) -> State {
     let prepared = prepared(&spec);
-    State {
+    let mut state = State {
         limits: prepared.limits.clone(),
         prepared: Some(prepared),
         spec,
@@ -151,7 +152,15 @@ pub(crate) fn ready(spec: SelectionSpec) -> State {
         updated: 1_000,
         ended: None,
         sequence: 2,
+    };
+    if let (Ok((limits, plan_examples)), Some(prepared)) =
+        (plan::amend(&state, &state.spec.budget), &mut state.prepared)
+    {
+        prepared.limits = limits.clone();
+        prepared.plan_examples = plan_examples;
+        state.limits = limits;
     }
+    state
 }
 
 /// Straight curves with a little waviness: contender 2 is the best at the full size, 0 the best at the smallest.

@@ -72,9 +72,15 @@ fn conclude(state: &State) -> Conclusion {
             ..Conclusion::default()
         };
     };
+    let (warnings, history) = race.remarks(state);
     Conclusion {
         forecasts: race.forecasts(state),
-        ..Conclusion::default()
+        history: history.map(|report| ReportedHistory {
+            chosen: Named::of(state, report.chosen),
+            rank_correlation: report.rank_correlation,
+            used: report.used,
+        }),
+        warnings,
     }
 }
 

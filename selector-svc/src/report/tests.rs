@@ -177,7 +177,7 @@ fn a_played_selection_explains_itself() {
     let policy = SelectionPolicy::from_name("geometric").unwrap();
     let state = played(spec(6, &["full"], policy, 20_000)).unwrap();
     let report = Report::of("s", &state, 0);
-    let choice = report.choice.unwrap();
+    let choice = report.choice.clone().unwrap();
     assert_eq!(choice.named.contender, state.choice().unwrap());
     let best = &report.contenders[0];
     assert_eq!(best.named, choice.named);
