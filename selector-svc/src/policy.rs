@@ -6,19 +6,23 @@
 
 mod adaptive;
 pub mod ats;
+pub mod ats_online;
 pub mod baselines;
 pub mod exhaustive;
 pub mod fitted;
+pub mod full;
 pub mod geometric;
 pub mod halving;
 pub mod local_trend;
+pub mod random;
 pub mod rwl;
+pub mod zero_shot;
 
 use std::fmt::Debug;
 
-pub use self::adaptive::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step};
+pub use self::adaptive::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, Withdrawal};
 
-pub(crate) use self::adaptive::order_by_score;
+pub(crate) use self::adaptive::{order_by_score, runs_of, still_racing};
 
 use crate::curve::{DataSize, Observation};
 use crate::diagnostics::Warning;

@@ -52,6 +52,14 @@ pub struct JudgedRecord {
     pub reason: String,
 }
 
+impl JudgedRecord {
+    /// Whether the first such in a decision leads it. Policies that forecast no loss name their choice without a score.
+    #[must_use]
+    pub fn may_be_chosen(&self) -> bool {
+        self.verdict == Verdict::Chosen || self.log_score.is_some()
+    }
+}
+
 /// A point at which the policy judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DecisionRecord {

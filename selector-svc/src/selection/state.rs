@@ -199,11 +199,14 @@ pub struct Round {
     pub spent: Spending,
 }
 
-/// A change of the budget that the policy was told before judging round `before_round`.
+/// A change of the budget after preparation: the policy is told before it judges round `after_rounds`, and before it plans the first
+/// round where none was opened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Amendment {
     /// Number of rounds judged when it came.
     pub after_rounds: usize,
+    /// Number of rounds opened when it came.
+    pub opened: usize,
     /// Examples that the policy plans with from then on.
     pub plan_examples: u64,
 }
@@ -272,7 +275,7 @@ impl State {
     pub fn leader(&self) -> Option<usize> {
         let decisions = self.rounds.iter().rev().filter_map(|round| round.decision.as_ref());
         decisions
-            .filter_map(|(decision, _)| decision.contenders.iter().find(|judged| judged.log_score.is_some()))
+            .filter_map(|(decision, _)| decision.contenders.iter().find(|judged| judged.may_be_chosen()))
             .map(|judged| judged.contender)
             .next()
     }

@@ -226,6 +226,7 @@ impl State {
                 if self.prepared.is_some() {
                     self.amendments.push(Amendment {
                         after_rounds: self.rounds.iter().filter(|round| round.decision.is_some()).count(),
+                        opened: self.rounds.len(),
                         plan_examples,
                     });
                 }
