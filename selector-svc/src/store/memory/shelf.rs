@@ -156,7 +156,7 @@ impl Shelf {
         Ok(at)
     }
 
-    pub(super) fn list(&self, query: &ListQuery, now: Millis) -> Result<Vec<StoredSelection>, StoreError> {
+    pub(super) fn list(&self, query: &ListQuery, now: Millis) -> Vec<StoredSelection> {
         let mut found: Vec<(&String, &Row)> = self.rows.iter().collect();
         found.retain(|(id, row)| {
             let name = phase_name(&row.summary.phase, row.summary.paused);
@@ -168,7 +168,7 @@ impl Shelf {
         });
         found.sort_by(|(a, left), (b, right)| (right.created, b).cmp(&(left.created, a)));
         let page = found.into_iter().take(query.limit as usize);
-        Ok(page.map(|(id, row)| row.stored(id, now)).collect())
+        page.map(|(id, row)| row.stored(id, now)).collect()
     }
 
     pub(super) fn delete(&mut self, id: &str) -> Result<(), StoreError> {
