@@ -13,3 +13,4 @@ mod data;
 mod golden_adaptive;
 mod golden_flat;
 mod properties;
+mod regret;
