@@ -9,10 +9,12 @@ mod record;
 mod words;
 
 use crate::curve::DataSize;
+use crate::diagnostics::Warning;
 use crate::error::SimulateError;
 use crate::field::{Field, Losses};
 use crate::policy::exhaustive::Profile;
 use crate::policy::fitted::FittedForecasts;
+use crate::policy::geometric::HistoryReport;
 use crate::policy::{
     Action, AdaptivePolicy, ExclusionReason, FinalForecast, Observed, RankingPolicy, Step, Withdrawal,
 };
@@ -144,6 +146,27 @@ impl Race {
             }
         }
         forecasts
+    }
+
+    /// The policy's own remarks after the rounds that were judged, and what became of a history (`chosen` is a contender here).
+    #[must_use]
+    pub fn remarks(&self, state: &State) -> (Vec<Warning>, Option<HistoryReport>) {
+        let judged = judged(state);
+        let Ok(replay) = self.replay(state, judged, None) else {
+            return (Vec::new(), None);
+        };
+        let history = replay
+            .policy
+            .history_report()
+            .filter(|_| judged > 0)
+            .and_then(|report| {
+                let chosen = *self.pool.get(report.chosen)?;
+                Some(HistoryReport {
+                    chosen,
+                    ..report.clone()
+                })
+            });
+        (replay.policy.warnings(), history)
     }
 
     /// The policy after so many rounds.

@@ -14,3 +14,4 @@ mod golden_adaptive;
 mod golden_flat;
 mod online;
 mod properties;
+mod regret;
