@@ -1,7 +1,7 @@
 //! How good a policy's choice is likely to be at a budget: what replays on published curves gave.
 //!
-//! [`ROWS`] holds mean relative regrets (loss of the choice over that of the best contender, minus 1, at the full size) of 400 replays
-//! each: 200 pools drawn without replacement from the 30 checkpoints of each of two published data sets (FLAN and WMT19 of Lin et
+//! [`ROWS`] holds mean relative regrets (loss of the choice over that of the best contender, minus 1, at the full size) of 80 replays
+//! each: 40 pools drawn without replacement from the 30 checkpoints of each of two published data sets (FLAN and WMT19 of Lin et
 //! al., ICML 2024, arXiv 2402.02314; full size 1,638,400 examples, sizes from 200 in doublings). Along the budget they are made
 //! non-increasing by averaging neighbours that are not (pool adjacent violators), since noise alone lets them rise.
 //!

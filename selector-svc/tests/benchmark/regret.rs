@@ -20,7 +20,7 @@ use selector_svc::table::{Candidate, CandidateTable};
 use crate::data::{FULL, directory, size, table};
 
 /// Pools drawn from each data set for each size.
-const DRAWS: usize = 200;
+const DRAWS: usize = 40;
 const POLICIES: [&str; 12] = [
     "geometric",
     "halving",
