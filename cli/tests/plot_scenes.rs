@@ -138,8 +138,8 @@ fn a_selection_shows_who_left_when_and_what_each_round_spent() {
     for text in [
         "dropped in round 1",
         "dropped in round 2",
-        "round 3 · 1.184k",
-        "examples spent: 3.072k of 3.584k",
+        "round 3 · 1,184",
+        "examples spent: 3,072 of 3,584",
     ] {
         assert!(svg.contains(text), "{text}");
     }

@@ -263,7 +263,7 @@ fn asked_of_it(stage: &Stage, report: &Value) {
     let watched = finepick(&["watch", "first", "--after", "1", "--endpoint", &url]);
     assert!(watched.status.success());
     let lines = String::from_utf8_lossy(&watched.stderr).into_owned();
-    assert!(lines.contains("round 1:") && lines.contains("succeeded"), "{lines}");
+    assert!(lines.contains("Round 1:") && lines.contains("succeeded"), "{lines}");
     let beyond = finepick(&["watch", "first", "--after", "999999", "--endpoint", &url]);
     assert_eq!(
         beyond.status.code(),

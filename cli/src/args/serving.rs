@@ -31,7 +31,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "zoo")]
     pub models: PathBuf,
     /// The task (`python3 tools/fetch_texts.py` fetches it).
-    #[arg(long, value_name = "FILE", default_value = ".deps/texts/tasks/testament.jsonl")]
+    #[arg(long, value_name = "FILE", default_value = ".deps/texts/tasks/graphs.jsonl")]
     pub data: PathBuf,
     /// Smaller sizes and fewer steps: done in a fraction of the time, and less to be learnt from it.
     #[arg(long)]

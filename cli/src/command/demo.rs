@@ -24,13 +24,13 @@ const CHECKED: usize = 3;
 /// Settings, and those of `--quick`.
 const SETTINGS: [&str; 12] = [
     "--full-size",
-    "2048",
+    "1024",
     "--budget-share",
     "25%",
     "--epochs",
-    "2",
+    "1",
     "--lr",
-    "1e-3",
+    "5e-4",
     "--sequence-length",
     "64",
     "--batch-size",

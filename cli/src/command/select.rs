@@ -20,7 +20,7 @@ use self::live::Live;
 pub(super) use self::spec::{budget, from_args, labels};
 pub(super) use self::watch::has_ended;
 use self::watch::{News, Watch};
-pub(super) use self::words::{span, spending};
+pub(super) use self::words::{span, spending, told_decision};
 use super::selection::{show_estimate, show_report};
 use super::train::{EXIT_CANCELLED, EXIT_INTERRUPTED};
 use super::{complain, json, print};

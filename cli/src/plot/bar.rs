@@ -4,7 +4,6 @@ use svg::node::element::{Group, Rectangle, Title};
 
 use super::draw::{self, px};
 use super::frame::{FOOTER, Frame};
-use super::scale::count;
 use super::{PlotScene, Segment, text};
 
 /// Room that the bar takes, its labels included.
@@ -15,6 +14,15 @@ const THICKNESS: f64 = 20.0;
 const SIZE: f64 = 11.5;
 /// Most parts that are told apart; the later ones are drawn as one.
 const MAX_PARTS: usize = 16;
+
+/// A number of examples, whole.
+fn whole(value: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates where no number of examples is"
+    )]
+    crate::text::examples(value.round() as i64)
+}
 
 /// A bar that can be drawn: positive parts, and a total that holds them.
 pub(super) struct Bar<'s> {
@@ -53,7 +61,7 @@ impl<'s> Bar<'s> {
         let top = frame.bottom + FOOTER + 16.0;
         let width = frame.right - frame.left;
         let scale = width / self.total;
-        let heading = format!("examples spent: {} of {}", count(self.spent), count(self.total));
+        let heading = format!("examples spent: {} of {}", whole(self.spent), whole(self.total));
         let mut content = content
             .add(draw::label((frame.left, top - 7.0), &heading, SIZE, draw::INK))
             .add(
@@ -79,7 +87,7 @@ impl<'s> Bar<'s> {
 fn part(content: Group, segment: &Segment, (x, top, length): (f64, f64, f64), index: usize) -> Group {
     // Neighbours differ, and later rounds, which train fewer candidates further, are darker.
     let opacity = 0.25 + 0.12 * (index.min(5) as f64);
-    let tooltip = format!("{}: {} examples", segment.label, count(segment.value));
+    let tooltip = format!("{}: {} examples", segment.label, whole(segment.value));
     let block = Group::new().add(Title::new(text::clean(&tooltip))).add(
         Rectangle::new()
             .set("x", px(x))
@@ -92,9 +100,9 @@ fn part(content: Group, segment: &Segment, (x, top, length): (f64, f64, f64), in
             .set("stroke-width", "1"),
     );
     let mut content = content.add(block);
-    let whole = format!("{} · {}", segment.label, count(segment.value));
+    let long = format!("{} · {}", segment.label, whole(segment.value));
     // The longest of the texts that fits.
-    for words in [whole, segment.label.clone()] {
+    for words in [long, segment.label.clone()] {
         if text::width(&words, SIZE, false) + 8.0 <= length {
             let at = (x + length / 2.0, top + THICKNESS / 2.0 + 4.0);
             content = content.add(draw::label(at, &words, SIZE, draw::INK).set("text-anchor", "middle"));

@@ -198,6 +198,7 @@ fn clean(series: &PlotSeries) -> Option<Curve<'_>> {
 fn assign_roles(curves: &mut [Curve<'_>]) {
     let live = curves.iter().filter(|curve| !curve.series.faded).count();
     let few = live <= draw::RUNNERS.len() + 1;
+    let small = curves.len() <= FEW_CURVES;
     let rest = curves
         .iter()
         .filter(|curve| !curve.series.highlight)
@@ -215,7 +216,7 @@ fn assign_roles(curves: &mut [Curve<'_>]) {
             Role::Runner(runners - 1)
         } else {
             others += 1;
-            if 2 * others <= rest + 1 {
+            if small || 2 * others <= rest + 1 {
                 Role::Rest
             } else {
                 Role::Faint

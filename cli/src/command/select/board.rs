@@ -243,10 +243,7 @@ mod tests {
             ..pb::Decision::default()
         };
         let lines = board.take(&event(Kind::Decision(decision)));
-        assert!(
-            lines[0].contains("round 2") && lines[0].contains("b is ahead."),
-            "{lines:?}"
-        );
+        assert!(lines[0] == "Round 2: b is ahead.", "{lines:?}");
         assert_eq!(board.rows[0].standing, Standing::Dropped(2));
         assert_eq!(
             (board.rows[1].standing.clone(), board.rows[1].forecast),

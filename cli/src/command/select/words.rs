@@ -164,11 +164,18 @@ pub(super) fn trial_lines(name: &str, trial: &pb::Trial) -> Vec<String> {
 
 /// A decision.
 pub(super) fn decision_lines(decision: &pb::Decision) -> Vec<String> {
-    vec![format!(
-        "round {}: {}",
-        decision.round,
-        printable(&decision.explanation)
-    )]
+    vec![told_decision(decision.round, &decision.explanation)]
+}
+
+/// A decision's explanation, with its round where it does not say it itself.
+pub(in crate::command) fn told_decision(round: i32, explanation: &str) -> String {
+    let heading = format!("Round {round}:");
+    let text = printable(explanation);
+    if text.starts_with(&heading) {
+        text
+    } else {
+        format!("{heading} {text}")
+    }
 }
 
 /// The share of a run that is done.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use finepick_proto::selector::v1 as pb;
 
 use super::table;
-use crate::command::select::{span, spending};
+use crate::command::select::{span, spending, told_decision};
 use crate::curves::printable;
 use crate::output::selection::{Decision, Report, Spending, contender_name};
 use crate::table::{Align, Cell, Column, Style, Table};
@@ -14,8 +14,8 @@ use crate::text::{examples, loss, percent};
 
 /// Columns of text where the output is no terminal.
 const WIDTH: usize = 100;
-/// A win share below which a lead is called narrow.
-const NARROW: f64 = 0.6;
+/// Win shares below which a lead is called narrow, and from which it is called clear.
+const LEADS: (f64, f64) = (0.5, 0.8);
 
 /// The whole story.
 pub(super) fn whole(selection: &pb::Selection, report: &Report, terminal: &Terminal) -> String {
@@ -50,7 +50,7 @@ fn asked(selection: &pb::Selection, report: &Report) -> Vec<String> {
     let methods: Vec<&str> = spec.methods.iter().map(|method| method.method_id.as_str()).collect();
     let by = match methods.as_slice() {
         [] | [""] => String::new(),
-        [one] => format!(", by {}", printable(one)),
+        [one] => format!(" (method {})", printable(one)),
         several => format!(", each by {}", printable(&several.join(" and by "))),
     };
     lines.push(format!(
@@ -119,11 +119,7 @@ fn happened(report: &Report) -> Vec<String> {
     let several = report.several_methods();
     let mut lines = Vec::new();
     for decision in &report.decisions {
-        lines.push(format!(
-            "Round {}: {}",
-            decision.round,
-            printable(&decision.explanation)
-        ));
+        lines.push(told_decision(decision.round, &decision.explanation));
         let dropped: Vec<String> = decision
             .contenders
             .iter()
@@ -194,10 +190,10 @@ fn sure(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     let best = report.contenders.first();
     if let Some(share) = best.and_then(|best| best.win_share) {
-        let words = if share < NARROW {
-            "a narrow lead"
-        } else {
-            "a clear lead"
+        let words = match share {
+            _ if share < LEADS.0 => "a narrow lead",
+            _ if share < LEADS.1 => "a lead",
+            _ => "a clear lead",
         };
         lines.push(format!(
             "In simulations of what the curves may still do, the choice is the best in {}: {words}. (A share of simulations, not a \
