@@ -190,18 +190,16 @@ impl Task {
             });
             match next {
                 Some(Action::Finish { ending }) => batch = self.finish(batch, ending).await?,
-                Some(Action::Prepare) => match self.prepared.take() {
-                    Some(prepared) => {
-                        let prepared = Box::new(prepared);
-                        batch = batch.with(Event::Prepared { prepared })?;
-                    }
-                    None => {
-                        if let Some(ending) = self.ask_trainers(&batch.state) {
-                            batch = batch.with(Event::Ended { ending })?;
-                        }
-                        return Ok(batch);
-                    }
-                },
+                Some(Action::Prepare) => {
+                    let Some(prepared) = self.prepared.take() else {
+                        return match self.ask_trainers(&batch.state) {
+                            Some(ending) => batch.with(Event::Ended { ending }),
+                            None => Ok(batch),
+                        };
+                    };
+                    let prepared = Box::new(prepared);
+                    batch = batch.with(Event::Prepared { prepared })?;
+                }
                 Some(Action::Judge) => {
                     let (judged, more) = self.judge(batch).await?;
                     batch = judged;

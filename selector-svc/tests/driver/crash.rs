@@ -3,23 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use selector_svc::selection::State;
+use selector_svc::selection::{SelectionSpec, State};
 use selector_svc::store::memory::fault::{Effect, Fault, Moment};
 
 use crate::trainer::Point;
-use crate::world::{World, answer, check_books, spec, succeeded};
+use crate::world::{World, answer, check_books, spec_with, succeeded};
 
-const CANDIDATES: usize = 8;
+/// Several rounds of eight.
+fn asked() -> SelectionSpec {
+    spec_with(8, "halving", 4 * 4_096)
+}
 
-/// The undisturbed run, and how many appends and calls it took.
-async fn undisturbed() -> State {
+/// What comes of it undisturbed.
+async fn undisturbed(asked: SelectionSpec) -> State {
     let mut world = World::new(2, 2);
-    world.create("s", spec(CANDIDATES)).await;
+    world.create("s", asked).await;
     let at_work = world.start();
     world.until_ended(&["s"], at_work).await.kill().await;
     let state = check_books(&world.events("s").await);
     assert!(succeeded(&state), "{:?}", state.phase);
-    assert!(state.rounds.len() > 2, "{} rounds", state.rounds.len());
     state
 }
 
@@ -41,7 +43,8 @@ async fn check(world: &World, wanted: &State, attempts_as_well: bool, where_: &s
 
 #[tokio::test(start_paused = true)]
 async fn killed_at_every_append() {
-    let wanted = undisturbed().await;
+    let wanted = undisturbed(asked()).await;
+    assert!(wanted.rounds.len() > 2, "{} rounds", wanted.rounds.len());
     let mut kills = 0;
     for moment in [Moment::Before, Moment::After] {
         for nth in 1.. {
@@ -49,7 +52,7 @@ async fn killed_at_every_append() {
             let kill = Arc::clone(&world.kill);
             world.store.on_fault(Box::new(move |_| kill.notify_one()));
             world.store.inject(Fault::append(nth, moment, Effect::Hang));
-            world.create("s", spec(CANDIDATES)).await;
+            world.create("s", asked()).await;
             let at_work = world.start();
             world.until_ended(&["s"], at_work).await.kill().await;
             check(&world, &wanted, true, &format!("append {nth}, {moment:?}")).await;
@@ -64,7 +67,7 @@ async fn killed_at_every_append() {
 
 #[tokio::test(start_paused = true)]
 async fn killed_at_every_call_of_a_trainer() {
-    let wanted = undisturbed().await;
+    let wanted = undisturbed(asked()).await;
     let mut kills = 0;
     for point in [Point::Before, Point::Created, Point::After] {
         for victim in 0..2 {
@@ -72,7 +75,7 @@ async fn killed_at_every_call_of_a_trainer() {
             for call in 1.. {
                 let mut world = World::new(2, 2);
                 world.trainers[victim].kill_at(call, point);
-                world.create("s", spec(CANDIDATES)).await;
+                world.create("s", asked()).await;
                 let at_work = world.start();
                 world.until_ended(&["s"], at_work).await.kill().await;
                 check(&world, &wanted, true, &format!("call {call} of {victim}, {point:?}")).await;
@@ -83,7 +86,7 @@ async fn killed_at_every_call_of_a_trainer() {
                     // Calls that make no run have no middle.
                     misses += 1;
                 }
-                if misses > 40 {
+                if misses > 20 {
                     break;
                 }
             }
@@ -94,10 +97,10 @@ async fn killed_at_every_call_of_a_trainer() {
 
 #[tokio::test(start_paused = true)]
 async fn killed_again_and_again() {
-    let wanted = undisturbed().await;
+    let wanted = undisturbed(asked()).await;
     for millis in [37, 111, 333, 1_003] {
         let mut world = World::new(2, 2);
-        world.create("s", spec(CANDIDATES)).await;
+        world.create("s", asked()).await;
         let mut at_work = world.start();
         for _ in 0..500 {
             // Long enough for the lease of the last one to run out and for a little work.
@@ -115,30 +118,37 @@ async fn killed_again_and_again() {
 
 #[tokio::test(start_paused = true)]
 async fn trainers_lose_their_runs() {
-    let wanted = undisturbed().await;
-    for after in [10, 200, 900, 2_500] {
-        let mut world = World::new(2, 2);
-        world.create("s", spec(CANDIDATES)).await;
-        let at_work = world.start();
-        let trainers = world.trainers.clone();
-        let robber = tokio::spawn(async move {
-            for trainer in trainers {
-                tokio::time::sleep(Duration::from_millis(after)).await;
-                trainer.forget_runs();
+    // With a budget that pays for them twice it comes to the same.
+    for (policy, examples, same) in [("exhaustive", 16 * 4_096, true), ("geometric", 5 * 4_096, false)] {
+        let asked = spec_with(8, policy, examples);
+        let wanted = undisturbed(asked.clone()).await;
+        for after in [10, 200, 900, 2_500] {
+            let mut world = World::new(2, 2);
+            world.create("s", asked.clone()).await;
+            let at_work = world.start();
+            let trainers = world.trainers.clone();
+            let robber = tokio::spawn(async move {
+                for trainer in trainers {
+                    tokio::time::sleep(Duration::from_millis(after)).await;
+                    trainer.forget_runs();
+                }
+            });
+            world.until_ended(&["s"], at_work).await.kill().await;
+            robber.abort();
+            let state = check_books(&world.events("s").await);
+            assert!(succeeded(&state), "{:?}", state.phase);
+            if same {
+                check(&world, &wanted, false, &format!("{policy}, runs lost after {after} ms")).await;
             }
-        });
-        world.until_ended(&["s"], at_work).await.kill().await;
-        robber.abort();
-        check(&world, &wanted, false, &format!("runs lost after {after} ms")).await;
-        let forgotten: u64 = world.trainers.iter().map(|trainer| trainer.forgotten()).sum();
-        let state = check_books(&world.events("s").await);
-        assert_eq!(forgotten > 0, state.wasted.examples > 0, "lost runs are paid");
+            let forgotten: u64 = world.trainers.iter().map(|trainer| trainer.forgotten()).sum();
+            assert_eq!(forgotten > 0, state.wasted.examples > 0, "lost runs are paid");
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_drivers_share_a_store() {
-    let wanted = undisturbed().await;
+    let wanted = undisturbed(asked()).await;
     // Renewals fail now and then, so that selections change hands while their old owner still works.
     for nth in 1..12 {
         let mut world = World::new(2, 2);
@@ -151,8 +161,8 @@ async fn two_drivers_share_a_store() {
                 detail: "busy".to_owned(),
             }),
         });
-        world.create("s", spec(CANDIDATES)).await;
-        world.create("t", spec(CANDIDATES)).await;
+        world.create("s", asked()).await;
+        world.create("t", asked()).await;
         let (first, second) = (world.start(), world.start());
         let second = world.until_ended(&["s", "t"], second).await;
         first.kill().await;

@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use selector_svc::selection::{Outcome, WaitReason};
+use selector_svc::selection::{Outcome, SelectionSpec, WaitReason};
 use selector_svc::store::StoreError;
 use selector_svc::store::memory::fault::{Effect, Fault, Moment, Operation};
 
 use crate::trainer::Behaviour;
-use crate::world::{World, answer, check_books, spec, succeeded};
+use crate::world::{World, answer, check_books, spec, spec_with, succeeded};
 
-async fn undisturbed(candidates: usize) -> (Vec<usize>, Option<usize>) {
+/// Eight at every size, with a budget that pays for some of it twice: what fails does not change the plan.
+fn everyone() -> SelectionSpec {
+    spec_with(8, "rwl", 24 * 4_096)
+}
+
+async fn undisturbed(asked: SelectionSpec) -> (Vec<usize>, Option<usize>) {
     let mut world = World::new(2, 2);
-    world.create("s", spec(candidates)).await;
+    world.create("s", asked).await;
     let at_work = world.start();
     world.until_ended(&["s"], at_work).await.kill().await;
     answer(&check_books(&world.events("s").await))
@@ -33,19 +38,32 @@ async fn failing_attempts_are_tried_again_and_paid_by_their_share() {
     for trainer in &world.trainers {
         trainer.behave(|run_id, _| {
             if chance(run_id, 6) {
-                Behaviour::End(Outcome::Failed { failure: "INTERNAL".to_owned() }, true)
+                Behaviour::End(
+                    Outcome::Failed {
+                        failure: "INTERNAL".to_owned(),
+                    },
+                    true,
+                )
             } else {
                 Behaviour::Succeed
             }
         });
     }
-    world.create("s", spec(8)).await;
+    world.create("s", everyone()).await;
     let at_work = world.start();
     world.until_ended(&["s"], at_work).await.kill().await;
     let state = check_books(&world.events("s").await);
-    assert_eq!(answer(&state), undisturbed(8).await);
-    let ends = || state.trials.iter().flat_map(|trial| &trial.attempts).filter_map(|attempt| Some((attempt.reserved, attempt.end.as_ref()?)));
-    let failed: Vec<_> = ends().filter(|(_, end)| matches!(end.outcome, Outcome::Failed { .. })).collect();
+    assert_eq!(answer(&state), undisturbed(everyone()).await);
+    let ends = || {
+        state
+            .trials
+            .iter()
+            .flat_map(|trial| &trial.attempts)
+            .filter_map(|attempt| Some((attempt.reserved, attempt.end.as_ref()?)))
+    };
+    let failed: Vec<_> = ends()
+        .filter(|(_, end)| matches!(end.outcome, Outcome::Failed { .. }))
+        .collect();
     assert!(!failed.is_empty());
     for (reserved, end) in failed {
         assert_eq!(end.spent.examples, reserved.examples.div_ceil(2), "half of it was done");
@@ -57,10 +75,25 @@ async fn failing_attempts_are_tried_again_and_paid_by_their_share() {
 async fn a_contender_whose_runs_fail_is_out_and_the_others_go_on() {
     let mut world = World::new(1, 2);
     world.trainers[0].behave(|_, spec| match spec.candidate_id.as_str() {
-        "model-1" => Behaviour::End(Outcome::Failed { failure: "LOSS_NOT_FINITE".to_owned() }, false),
-        "model-2" => Behaviour::End(Outcome::Failed { failure: "INTERNAL".to_owned() }, true),
+        "model-1" => Behaviour::End(
+            Outcome::Failed {
+                failure: "LOSS_NOT_FINITE".to_owned(),
+            },
+            false,
+        ),
+        "model-2" => Behaviour::End(
+            Outcome::Failed {
+                failure: "INTERNAL".to_owned(),
+            },
+            true,
+        ),
         "model-3" => Behaviour::Refuse,
-        "model-4" => Behaviour::End(Outcome::Failed { failure: "EVALUATION_MISSING".to_owned() }, true),
+        "model-4" => Behaviour::End(
+            Outcome::Failed {
+                failure: "EVALUATION_MISSING".to_owned(),
+            },
+            true,
+        ),
         _ => Behaviour::Succeed,
     });
     world.create("s", spec(7)).await;
@@ -75,17 +108,34 @@ async fn a_contender_whose_runs_fail_is_out_and_the_others_go_on() {
         let own = state.trials.iter().filter(move |trial| trial.contender == contender);
         own.map(|trial| trial.attempts.len()).max()
     };
-    assert_eq!((most(1), most(2), most(3), most(4)), (Some(1), Some(3), Some(1), Some(2)));
-    let refused = state.trials.iter().filter(|trial| trial.contender == 3).flat_map(|trial| &trial.attempts);
-    assert_eq!(refused.filter_map(|attempt| attempt.end.as_ref()).map(|end| end.spent.examples).sum::<u64>(), 0);
+    assert_eq!(
+        (most(1), most(2), most(3), most(4)),
+        (Some(1), Some(3), Some(1), Some(2))
+    );
+    let refused = state
+        .trials
+        .iter()
+        .filter(|trial| trial.contender == 3)
+        .flat_map(|trial| &trial.attempts);
+    assert_eq!(
+        refused
+            .filter_map(|attempt| attempt.end.as_ref())
+            .map(|end| end.spent.examples)
+            .sum::<u64>(),
+        0
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn preempted_runs_are_made_again_however_often() {
     let mut world = World::new(1, 2);
     world.trainers[0].behave(|run_id, _| {
-        let attempt: u32 = run_id.rsplit('.').next().and_then(|text| text.parse().ok()).unwrap();
-        if run_id.contains(".1-64.") && attempt < 6 {
+        let attempt: u32 = run_id
+            .rsplit('.')
+            .next()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(9);
+        if run_id.contains(".1-128.") && attempt < 6 {
             Behaviour::End(Outcome::Preempted, true)
         } else {
             Behaviour::Succeed
@@ -95,7 +145,7 @@ async fn preempted_runs_are_made_again_however_often() {
     let at_work = world.start();
     world.until_ended(&["s"], at_work).await.kill().await;
     let state = check_books(&world.events("s").await);
-    assert_eq!(answer(&state), undisturbed(8).await);
+    assert_eq!(answer(&state), undisturbed(spec(8)).await);
     assert_eq!(state.trials.iter().map(|trial| trial.attempts.len()).max(), Some(6));
 }
 
@@ -103,7 +153,11 @@ async fn preempted_runs_are_made_again_however_often() {
 async fn a_run_that_hangs_is_ended_by_us() {
     let mut world = World::new(1, 2);
     world.trainers[0].behave(|run_id, _| {
-        if run_id.contains(".1-64.") { Behaviour::Hang } else { Behaviour::Succeed }
+        if run_id.contains(".1-64.") {
+            Behaviour::Hang
+        } else {
+            Behaviour::Succeed
+        }
     });
     let mut asked = spec(5);
     asked.max_run_millis = Some(60_000);
@@ -112,12 +166,20 @@ async fn a_run_that_hangs_is_ended_by_us() {
     world.until_ended(&["s"], at_work).await.kill().await;
     let state = check_books(&world.events("s").await);
     assert!(succeeded(&state));
-    let hung = state.trials.iter().find(|trial| trial.contender == 1 && trial.data_size.examples() == 64);
+    let hung = state
+        .trials
+        .iter()
+        .find(|trial| trial.contender == 1 && trial.data_size.examples() == 64);
     let attempts = &hung.expect("it was planned").attempts;
     assert_eq!(attempts.len(), 2, "once more, and then no more");
     for attempt in attempts {
         let end = attempt.end.as_ref().expect("it was ended");
-        assert_eq!(end.outcome, Outcome::Failed { failure: "DEADLINE_EXCEEDED".to_owned() });
+        assert_eq!(
+            end.outcome,
+            Outcome::Failed {
+                failure: "DEADLINE_EXCEEDED".to_owned()
+            }
+        );
         assert_eq!(end.spent.examples, 64, "nobody says how far it was");
     }
 }
@@ -130,7 +192,9 @@ async fn a_cancelled_selection_does_not_wait_for_a_trainer_that_hangs() {
     let at_work = world.start();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let ending = selector_svc::selection::Ending::Cancelled { detail: String::new() };
-    world.command("s", selector_svc::selection::Event::Stopping { ending }).await;
+    world
+        .command("s", selector_svc::selection::Event::Stopping { ending })
+        .await;
     let before = tokio::time::Instant::now();
     world.until_ended(&["s"], at_work).await.kill().await;
     assert!(before.elapsed() < Duration::from_mins(2));
@@ -149,7 +213,7 @@ async fn a_trainer_that_goes_away_is_waited_for_while_others_work() {
     world.trainers[0].behave(|_, _| Behaviour::Succeed);
     world.until_ended(&["s"], at_work).await.kill().await;
     let state = check_books(&world.events("s").await);
-    assert_eq!(answer(&state), undisturbed(8).await);
+    assert_eq!(answer(&state), undisturbed(spec(8)).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,10 +234,14 @@ async fn while_all_trainers_are_away_the_reason_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_or_full_loses_nothing() {
-    let wanted = undisturbed(8).await;
+    let wanted = undisturbed(spec(8)).await;
     for error in [
-        StoreError::Full { detail: "no room".to_owned() },
-        StoreError::Unavailable { detail: "locked".to_owned() },
+        StoreError::Full {
+            detail: "no room".to_owned(),
+        },
+        StoreError::Unavailable {
+            detail: "locked".to_owned(),
+        },
     ] {
         for moment in [Moment::Before, Moment::After] {
             for nth in [1, 2, 5, 9, 23, 31] {
@@ -201,7 +269,7 @@ async fn a_store_that_is_away_or_full_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn clocks_may_jump() {
-    let wanted = undisturbed(8).await;
+    let wanted = undisturbed(spec(8)).await;
     for jump in [3_600_000, -3_600_000, 90_000_000] {
         let mut world = World::new(2, 2);
         let mut asked = spec(8);
@@ -235,7 +303,9 @@ async fn slots_and_parallelism_are_kept_and_shared_in_turn() {
             tokio::time::sleep(Duration::from_millis(7)).await;
             let mut in_hand = 0;
             for id in ids {
-                let events = selector_svc::store::Store::events(&*store, id, 0, 100_000).await.expect("events");
+                let events = selector_svc::store::Store::events(&*store, id, 0, 100_000)
+                    .await
+                    .expect("events");
                 let state = crate::world::replay(&events);
                 let own = state.trials.iter().filter(|trial| trial.running().is_some()).count();
                 seen.0 = seen.0.max(own);
@@ -257,6 +327,9 @@ async fn slots_and_parallelism_are_kept_and_shared_in_turn() {
     }
     let (first, last) = (ends.iter().min().unwrap(), ends.iter().max().unwrap());
     let begin = 1_700_000_000_000;
-    assert!((last - begin) * 2 < (first - begin) * 3, "nobody is passed over: {ends:?}");
+    assert!(
+        (last - begin) * 2 < (first - begin) * 3,
+        "nobody is passed over: {ends:?}"
+    );
     at_work.kill().await;
 }

@@ -23,7 +23,13 @@ async fn a_selection_is_taken_up_at_once_and_told_live() {
     assert!(live.borrow_and_update().sequence > 1);
     live.changed().await.expect("it goes on");
     let seen = live.borrow().clone();
-    assert_eq!(seen.progress.values().next(), Some(&RunProgress { step: 1, ..RunProgress::default() }));
+    assert_eq!(
+        seen.progress.values().next(),
+        Some(&RunProgress {
+            step: 1,
+            ..RunProgress::default()
+        })
+    );
     let at_work = world.until_ended(&["s"], at_work).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert!(at_work.driver.live("s").is_none(), "nobody drives what has ended");
@@ -41,7 +47,10 @@ async fn paused_it_begins_nothing_and_goes_on_when_resumed() {
     at_work.driver.nudge("s");
     tokio::time::sleep(Duration::from_mins(1)).await;
     let paused = world.state("s").await;
-    assert!(paused.trials.iter().all(|trial| trial.running().is_none()), "runs in hand end");
+    assert!(
+        paused.trials.iter().all(|trial| trial.running().is_none()),
+        "runs in hand end"
+    );
     assert_eq!(paused.wait.reason, WaitReason::Paused);
     tokio::time::sleep(Duration::from_mins(10)).await;
     assert_eq!(world.state("s").await.sequence, paused.sequence, "nothing happens");
@@ -57,16 +66,25 @@ async fn cancelled_its_runs_are_ended_and_paid_by_their_share() {
     world.create("s", spec(6)).await;
     let at_work = world.start();
     tokio::time::sleep(Duration::from_millis(400)).await;
-    let ending = Ending::Cancelled { detail: "enough".to_owned() };
+    let ending = Ending::Cancelled {
+        detail: "enough".to_owned(),
+    };
     world.command("s", Event::Stopping { ending: ending.clone() }).await;
     at_work.driver.nudge("s");
     world.until_ended(&["s"], at_work).await.kill().await;
     let state = check_books(&world.events("s").await);
     assert_eq!(state.phase, Phase::Ended(ending));
-    let ended = state.trials.iter().flat_map(|trial| &trial.attempts).filter_map(|attempt| attempt.end.as_ref());
+    let ended = state
+        .trials
+        .iter()
+        .flat_map(|trial| &trial.attempts)
+        .filter_map(|attempt| attempt.end.as_ref());
     let cancelled = ended.filter(|end| end.outcome == Outcome::Cancelled).count();
     assert!(cancelled > 0);
-    assert_eq!(world.trainers.iter().map(|trainer| trainer.cancelled()).sum::<usize>(), cancelled);
+    assert_eq!(
+        world.trainers.iter().map(|trainer| trainer.cancelled()).sum::<usize>(),
+        cancelled
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,9 +95,24 @@ async fn an_amended_budget_is_in_force_at_once() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let state = world.state("s").await;
     let taken = state.spent.plus(state.reserved).examples;
-    let budget = BudgetSpec { examples: Some(taken), ..BudgetSpec::default() };
-    let limits = Limits { examples: Some(taken), ..state.limits.clone() };
-    world.command("s", Event::BudgetAmended { budget, limits, plan_examples: taken }).await;
+    let budget = BudgetSpec {
+        examples: Some(taken),
+        ..BudgetSpec::default()
+    };
+    let limits = Limits {
+        examples: Some(taken),
+        ..state.limits.clone()
+    };
+    world
+        .command(
+            "s",
+            Event::BudgetAmended {
+                budget,
+                limits,
+                plan_examples: taken,
+            },
+        )
+        .await;
     world.until_ended(&["s"], at_work).await.kill().await;
     let state = check_books(&world.events("s").await);
     assert!(state.spent.examples <= taken, "{} of {taken}", state.spent.examples);
@@ -88,7 +121,7 @@ async fn an_amended_budget_is_in_force_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_ends_it_with_the_best_so_far_or_without() {
-    for (millis, judged) in [(200, false), (30_000, true)] {
+    for (millis, judged) in [(200, false), (40_000, true)] {
         let mut world = World::new(1, 1);
         let mut asked = spec(6);
         asked.budget.wall_millis = Some(millis);
@@ -99,7 +132,9 @@ async fn a_deadline_ends_it_with_the_best_so_far_or_without() {
         let late = state.ended.expect("it has ended") - state.created;
         assert!(late < millis + 5_000, "{late} ms");
         match &state.phase {
-            Phase::Ended(Ending::Failed { failure, .. }) => assert_eq!((*failure, judged), (Failure::BudgetTooSmall, false)),
+            Phase::Ended(Ending::Failed { failure, .. }) => {
+                assert_eq!((*failure, judged), (Failure::BudgetTooSmall, false))
+            }
             Phase::Ended(Ending::BudgetExhausted { .. }) => assert!(judged && state.choice().is_some()),
             other => assert!(judged && matches!(other, Phase::Ended(Ending::Succeeded)), "{other:?}"),
         }
@@ -121,7 +156,10 @@ async fn what_was_measured_is_not_measured_again() {
     assert_eq!(answer(&first), answer(&second));
     assert_eq!(second.spent, Spending::ZERO);
     assert_eq!(second.saved.examples, first.spent.examples);
-    assert_eq!(world.trainers.iter().map(|trainer| trainer.completed()).sum::<u64>(), made);
+    assert_eq!(
+        world.trainers.iter().map(|trainer| trainer.completed()).sum::<u64>(),
+        made
+    );
     // Another seed is another measurement.
     asked.seed += 1;
     world.create("u", asked).await;
@@ -161,11 +199,18 @@ async fn external_work_is_offered_judged_and_given_to_the_next() {
         if state.has_ended() {
             break;
         }
-        let waits = |trial: &selector_svc::selection::Trial| matches!(trial.status, selector_svc::selection::TrialStatus::Waiting { .. });
-        let Some(trial) = state.trials.iter().position(waits) else { continue };
+        let waits = |trial: &selector_svc::selection::Trial| {
+            matches!(trial.status, selector_svc::selection::TrialStatus::Waiting { .. })
+        };
+        let Some(trial) = state.trials.iter().position(waits) else {
+            continue;
+        };
         assert_eq!(state.wait.reason, WaitReason::Worker);
         let attempt = u32::try_from(state.trials[trial].attempts.len()).unwrap() + 1;
-        let reserved = Spending { examples: state.trials[trial].data_size.examples(), ..Spending::ZERO };
+        let reserved = Spending {
+            examples: state.trials[trial].data_size.examples(),
+            ..Spending::ZERO
+        };
         let given = ScheduledAttempt {
             trial,
             attempt,
@@ -192,7 +237,14 @@ async fn external_work_is_offered_judged_and_given_to_the_next() {
             model_digest: String::new(),
             data_digest: String::new(),
         };
-        let end = AttemptEnd { trial, attempt, outcome, spent: reserved, detail: String::new(), retry_at: None };
+        let end = AttemptEnd {
+            trial,
+            attempt,
+            outcome,
+            spent: reserved,
+            detail: String::new(),
+            retry_at: None,
+        };
         world.command("s", Event::AttemptEnded(Box::new(end))).await;
         at_work.driver.nudge("s");
     }

@@ -16,7 +16,12 @@ async fn two_hundred_selections_of_thirty_finish_though_one_run_in_twenty_fails(
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
             if (hash >> 17).is_multiple_of(20) {
-                Behaviour::End(Outcome::Failed { failure: "INTERNAL".to_owned() }, true)
+                Behaviour::End(
+                    Outcome::Failed {
+                        failure: "INTERNAL".to_owned(),
+                    },
+                    true,
+                )
             } else {
                 Behaviour::Succeed
             }
@@ -45,6 +50,9 @@ async fn two_hundred_selections_of_thirty_finish_though_one_run_in_twenty_fails(
             failed += u32::from(matches!(end.outcome, Outcome::Failed { .. }));
         }
     }
-    eprintln!("{runs} runs, {failed} of them failed, in {:?} of their time", begin.elapsed());
+    eprintln!(
+        "{runs} runs, {failed} of them failed, in {:?} of their time",
+        begin.elapsed()
+    );
     assert!(failed * 40 > runs && failed * 10 < runs, "{failed} of {runs}");
 }

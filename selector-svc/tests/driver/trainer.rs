@@ -122,10 +122,6 @@ impl Scripted {
         self.book().completed
     }
 
-    pub(crate) fn run_ids(&self) -> Vec<String> {
-        self.book().runs.keys().cloned().collect()
-    }
-
     pub(crate) fn cancelled(&self) -> usize {
         self.book().runs.values().filter(|run| run.cancelled).count()
     }
@@ -170,7 +166,10 @@ impl Scripted {
         let selection = spec.labels.get("finepick.selection").cloned().unwrap_or_default();
         let mut wrong = Vec::new();
         if let Some(store) = &self.store {
-            let events = store.events(&selection, 0, 100_000).await.expect("the store can be read");
+            let events = store
+                .events(&selection, 0, 100_000)
+                .await
+                .expect("the store can be read");
             let scheduled = events.iter().any(|stored| match &stored.event {
                 Event::Scheduled { attempts } => attempts.iter().any(|attempt| attempt.run_id == run_id),
                 _ => false,

@@ -69,7 +69,12 @@ impl World {
         let kill = Arc::new(Notify::new());
         let trainer = |number| {
             let seen = checked.then(|| Arc::clone(&store) as Arc<dyn Store>);
-            Arc::new(Scripted::new(&format!("trainer-{number}"), slots, Arc::clone(&kill), seen))
+            Arc::new(Scripted::new(
+                &format!("trainer-{number}"),
+                slots,
+                Arc::clone(&kill),
+                seen,
+            ))
         };
         let trainers = (0..trainers).map(trainer).collect();
         Self {
@@ -175,11 +180,11 @@ impl World {
             if !open {
                 return at_work;
             }
-            assert!(
-                begin.elapsed() < Duration::from_hours(48),
-                "{ids:?} do not end: {:#?}",
-                self.state(ids[0]).await.wait
-            );
+            if begin.elapsed() > Duration::from_hours(2) {
+                let state = self.state(ids[0]).await;
+                let open: Vec<_> = state.trials.iter().filter(|trial| !trial.has_ended()).collect();
+                panic!("{ids:?} do not end: {:?}, {:?}, {open:#?}", state.phase, state.wait);
+            }
             tokio::select! {
                 () = self.kill.notified() => {
                     at_work.kill().await;
@@ -196,7 +201,12 @@ pub(crate) fn replay(events: &[StoredEvent]) -> State {
     for stored in events {
         let (next, _) = transition(state, stored.event.clone(), stored.at).expect("stored events follow");
         let taken = next.spent.plus(next.reserved);
-        assert_eq!(next.limits.allow(taken), Ok(()), "a limit is passed at event {}", stored.sequence);
+        assert_eq!(
+            next.limits.allow(taken),
+            Ok(()),
+            "a limit is passed at event {}",
+            stored.sequence
+        );
         state = Some(next);
     }
     state.expect("events")
@@ -286,6 +296,18 @@ pub(crate) fn spec(candidates: usize) -> SelectionSpec {
         device: String::new(),
         labels: BTreeMap::new(),
         display_name: String::new(),
+    }
+}
+
+/// The same with another policy and budget.
+pub(crate) fn spec_with(candidates: usize, policy: &str, examples: u64) -> SelectionSpec {
+    SelectionSpec {
+        policy: SelectionPolicy::from_name(policy).expect("a policy"),
+        budget: BudgetSpec {
+            examples: Some(examples),
+            ..BudgetSpec::default()
+        },
+        ..spec(candidates)
     }
 }
 

@@ -58,11 +58,7 @@ impl Task {
     }
 
     /// Trials with the losses that earlier selections have measured.
-    async fn known(
-        &self,
-        state: &State,
-        trials: Vec<(usize, DataSize)>,
-    ) -> Result<Vec<PlannedTrial>, Halt> {
+    async fn known(&self, state: &State, trials: Vec<(usize, DataSize)>) -> Result<Vec<PlannedTrial>, Halt> {
         let key = |contender, size| {
             state
                 .spec
@@ -126,4 +122,3 @@ fn forecasts(race: &Race, state: &State, id: &str) -> Vec<KnownForecast> {
     });
     known.collect()
 }
-

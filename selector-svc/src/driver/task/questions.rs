@@ -10,8 +10,8 @@ use super::Task;
 use crate::driver::PrepareError;
 use crate::driver::journal::doubled;
 use crate::driver::prepare::{self, Asked};
-use crate::ports::{FitRequest, FitterError};
 use crate::policy::fitted::FittedForecasts;
+use crate::ports::{FitRequest, FitterError};
 use crate::selection::{Ending, Prepared, State, Wait, WaitReason};
 
 /// How long a selection is prepared before trainers that are away are left out.
