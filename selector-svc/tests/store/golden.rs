@@ -90,7 +90,12 @@ fn events_of_version_1_are_read_for_ever() {
         let text = fs::read_to_string(&path).unwrap();
         let event = decode_event(&text).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
         // What is read can be written again and is still the same.
-        assert_eq!(decode_event(&encode_event(&event).unwrap()), Ok(event), "{}", path.display());
+        assert_eq!(
+            decode_event(&encode_event(&event).unwrap()),
+            Ok(event),
+            "{}",
+            path.display()
+        );
     }
 }
 
@@ -105,7 +110,12 @@ fn summaries_of_version_1_are_read_for_ever() {
 /// What a history comes to, in words that do not change when the state gets another field.
 fn outline(state: &State) -> String {
     let mut text = String::new();
-    writeln!(text, "phase {:?}, paused {}, wait {:?}", state.phase, state.paused, state.wait).unwrap();
+    writeln!(
+        text,
+        "phase {:?}, paused {}, wait {:?}",
+        state.phase, state.paused, state.wait
+    )
+    .unwrap();
     writeln!(text, "choice {:?}, leader {:?}", state.choice(), state.leader()).unwrap();
     writeln!(text, "limits {:?}", state.limits).unwrap();
     for (name, spending) in [
@@ -132,7 +142,10 @@ fn outline(state: &State) -> String {
         }
     }
     for round in &state.rounds {
-        let judged = round.decision.as_ref().map(|(decision, at)| (at, &decision.explanation));
+        let judged = round
+            .decision
+            .as_ref()
+            .map(|(decision, at)| (at, &decision.explanation));
         writeln!(text, "round {:?}: {judged:?}", round.trials).unwrap();
     }
     writeln!(text, "withdrawn {:?}", state.withdrawn).unwrap();
@@ -145,7 +158,10 @@ fn outline(state: &State) -> String {
 fn a_history_of_version_1_leads_to_the_same_state_for_ever() {
     let records = samples::history();
     let records = records.iter().map(|event| encode_event(event).unwrap() + "\n");
-    let text = golden(&folder("histories/v1/budget_exhausted.jsonl"), &records.collect::<String>());
+    let text = golden(
+        &folder("histories/v1/budget_exhausted.jsonl"),
+        &records.collect::<String>(),
+    );
     let events: Vec<Event> = text.lines().map(|line| decode_event(line).unwrap()).collect();
     let state = samples::play(&events);
     let path = folder("histories/v1/budget_exhausted.outline.txt");

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::error::store_error;
-use super::write::signed;
+use super::write::{numbers_after, signed};
 use super::{SqliteStore, now};
 use crate::selection::Millis;
 use crate::store::lease::Lease;
@@ -84,7 +84,7 @@ pub(super) async fn events(
     let present = rows
         .into_iter()
         .filter_map(|(sequence, at, record)| Some((sequence?, at?, record?)));
-    for (wanted, (sequence, at, record)) in (after.saturating_add(1)..).zip(present.take(limit as usize)) {
+    for (wanted, (sequence, at, record)) in numbers_after(after).zip(present.take(limit as usize)) {
         let sequence = count(sequence, "the number of an event")?;
         if sequence != wanted {
             let detail = format!("selection {id:?} has no event {wanted}, but event {sequence}");
