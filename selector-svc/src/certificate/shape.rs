@@ -150,13 +150,13 @@ fn check_books(body: &Body, found: &mut Vec<String>) {
     for attempt in attempts {
         spent = spent.plus(attempt.spent);
         match &attempt.outcome {
-            Some(Outcome::Observed { observation, .. }) => {
-                if attempt.spent.examples > observation.data_size().examples() {
-                    found.push(format!("the run {} cost more examples than it has", attempt.run_id));
-                }
+            Some(Outcome::Observed { observation, .. })
+                if attempt.spent.examples > observation.data_size().examples() =>
+            {
+                found.push(format!("the run {} cost more examples than it has", attempt.run_id));
             }
+            Some(Outcome::Observed { .. }) | None => {}
             Some(_) => wasted = wasted.plus(attempt.spent),
-            None => {}
         }
     }
     for (what, told, summed) in [("spent", body.spent, spent), ("wasted", body.wasted, wasted)] {
