@@ -19,7 +19,7 @@ use crate::policy::{
     Action, AdaptivePolicy, ExclusionReason, FinalForecast, Observed, RankingPolicy, Step, Withdrawal,
 };
 use crate::ports::FitRequest;
-use crate::selection::{Attempt, DecisionRecord, Ending, Failure, Outcome, Prepared, State, Trial};
+use crate::selection::{Attempt, DecisionRecord, Ending, Failure, JudgedRecord, Outcome, Prepared, State, Trial};
 use crate::simulate::SelectionPolicy;
 use crate::table::Attributes;
 
@@ -272,7 +272,7 @@ impl Race {
             .decision
             .as_ref()
             .is_some_and(|decision| decision.leader().is_some());
-        if leads || last.is_some_and(|(decision, _)| decision.contenders.iter().any(|judged| judged.may_be_chosen())) {
+        if leads || last.is_some_and(|(decision, _)| decision.contenders.iter().any(JudgedRecord::may_be_chosen)) {
             return given_up.map_or(Ending::Succeeded, |exclusion| Ending::BudgetExhausted {
                 detail: exclusion.detail.clone(),
             });
