@@ -24,7 +24,7 @@ pub struct World {
 }
 
 /// Longer than any test takes: leases end when a test moves the clock.
-pub const LEASE: Duration = Duration::from_secs(600);
+pub const LEASE: Duration = Duration::from_mins(10);
 
 impl World {
     pub fn memory() -> Self {

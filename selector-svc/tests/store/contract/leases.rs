@@ -43,7 +43,7 @@ pub async fn only_a_claim_in_force_writes(world: World) {
     made_up.fence = mine.fence + 1;
     assert_eq!(world.owned(&made_up, 2).await, fenced("s"));
     made_up.fence = mine.fence;
-    made_up.owner = "b".to_owned();
+    "b".clone_into(&mut made_up.owner);
     assert_eq!(world.owned(&made_up, 2).await, fenced("s"));
     // A claim of one selection does not write another.
     let writer = selector_svc::store::Writer::Owner(other.clone());

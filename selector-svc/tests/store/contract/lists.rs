@@ -87,6 +87,9 @@ pub async fn phases_select_and_follow_changes(world: World) {
     assert_eq!(pages(&world, query(10, &["paused"], &[])).await, Vec::<String>::new());
 }
 
+/// Labels, phases, and the ids that they find.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a [&'a str]);
+
 pub async fn labels_select_together_and_with_phases(world: World) {
     let labels: [(&str, &[(&str, &str)]); 5] = [
         ("a", &[("team", "red"), ("season", "autumn")]),
@@ -102,7 +105,7 @@ pub async fn labels_select_together_and_with_phases(world: World) {
         world.create_as(samples::new(id, labels)).await;
     }
     world.write("a", &[Event::Paused]).await;
-    let cases: [(&[(&str, &str)], &[&str], &[&str]); 9] = [
+    let cases: [Case<'_>; 9] = [
         (&[("team", "red")], &[], &["e", "b", "a"]),
         (&[("team", "red"), ("season", "autumn")], &[], &["e", "a"]),
         (&[("season", "autumn")], &[], &["e", "c", "a"]),

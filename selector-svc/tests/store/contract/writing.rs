@@ -29,7 +29,7 @@ pub async fn a_selection_is_created_once(world: World) {
     let id = "autumn".to_owned();
     assert_eq!(again, Creation::Existing { id });
     let mut other = new;
-    other.spec_digest = "another".to_owned();
+    "another".clone_into(&mut other.spec_digest);
     assert_eq!(world.store.create(other).await, Ok(Creation::Taken));
     assert_eq!(world.store.get("autumn").await.unwrap(), stored);
 }
@@ -37,8 +37,8 @@ pub async fn a_selection_is_created_once(world: World) {
 pub async fn a_request_makes_one_selection(world: World) {
     let request = |id: &str, digest: &str| {
         let mut new = samples::new(id, &[]);
-        new.request_id = "request".to_owned();
-        new.spec_digest = digest.to_owned();
+        "request".clone_into(&mut new.request_id);
+        digest.clone_into(&mut new.spec_digest);
         new
     };
     world.create_as(request("first", "digest")).await;
@@ -67,7 +67,7 @@ pub async fn creations_race_and_one_wins(world: World) {
         let mut new = samples::new(if task % 2 == 0 { "same" } else { "other" }, &[]);
         if task % 2 == 1 {
             new.id = format!("other-{task}");
-            new.request_id = "request".to_owned();
+            "request".clone_into(&mut new.request_id);
         }
         tasks.spawn(async move { (task % 2, store.create(new).await.unwrap()) });
     }
@@ -247,7 +247,7 @@ pub async fn what_cannot_be_read_again_is_not_written(world: World) {
 
 pub async fn only_what_has_ended_is_deleted(world: World) {
     let mut new = samples::new("s", &[("team", "red")]);
-    new.request_id = "request".to_owned();
+    "request".clone_into(&mut new.request_id);
     world.create_as(new.clone()).await;
     let id = "s".to_owned();
     assert_eq!(world.store.delete("s").await, Err(StoreError::NotEnded { id }));
