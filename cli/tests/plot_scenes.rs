@@ -79,7 +79,7 @@ fn selection() -> PlotScene {
         .iter()
         .zip(1_u32..)
         .map(|((name, losses, forecast, dropped), rank)| {
-            let size = |step: usize| 32.0 * 2_f64.powi(i32::try_from(step).unwrap());
+            let size = |step: usize| 32.0 * (step as f64).exp2();
             let measured: Vec<PlotPoint> = losses
                 .iter()
                 .enumerate()
@@ -89,7 +89,7 @@ fn selection() -> PlotScene {
                     used: true,
                 })
                 .collect();
-            let last = *measured.last().unwrap();
+            let last = measured.last().copied().unwrap_or_default();
             let band = Some((forecast * 0.97, forecast * 1.03));
             let end = ForecastPoint {
                 x: 2_048.0,

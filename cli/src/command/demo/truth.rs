@@ -144,6 +144,13 @@ pub(super) fn verdict(truths: &[Truth], report: &Report, terminal: &Terminal) ->
         rows: rows.collect(),
     };
     let mut text = format!("\n{}\n", table.render(terminal.width, terminal.colour));
+    text.push_str(&judgement(truths, best, report));
+    text
+}
+
+/// Whether the choice was right, and what finding it took.
+fn judgement(truths: &[Truth], best: f64, report: &Report) -> String {
+    let mut text = String::new();
     let Some(chosen) = truths.first() else { return text };
     let regret = chosen.loss - best;
     let share = regret / best;

@@ -1,6 +1,6 @@
 //! What is known of a selection that goes on, gathered from its events.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use finepick_proto::selector::v1 as pb;
 use pb::selection_event::Kind;
@@ -34,7 +34,7 @@ pub(super) struct Row {
     /// Sizes in the hands of trainers, with the share that is done.
     pub(super) running: BTreeMap<i64, Option<f64>>,
     /// Sizes that are planned.
-    pub(super) waiting: BTreeMap<i64, ()>,
+    pub(super) waiting: BTreeSet<i64>,
     /// Forecast by the last decision, nats per token.
     pub(super) forecast: Option<f64>,
     /// Where it stands.
@@ -58,7 +58,7 @@ pub(super) struct Board {
 
 impl Board {
     /// What is known of a selection before its events are read.
-    pub(super) fn of(selection: pb::Selection) -> Self {
+    pub(super) fn of(selection: &pb::Selection) -> Self {
         let mut board = Self::default();
         let methods = selection.spec.as_ref().map_or(0, |spec| spec.methods.len());
         board.several_methods = methods > 1;
@@ -88,7 +88,7 @@ impl Board {
     }
 
     fn contenders(&mut self, contenders: &[pb::Contender]) {
-        let methods: std::collections::BTreeSet<&str> = contenders.iter().map(|c| c.method_id.as_str()).collect();
+        let methods: BTreeSet<&str> = contenders.iter().map(|c| c.method_id.as_str()).collect();
         self.several_methods |= methods.len() > 1;
         for contender in contenders {
             let excluded = contender.state() == pb::ContenderState::Excluded;
@@ -143,7 +143,7 @@ impl Board {
                     row.running.insert(size, trial.progress.as_ref().and_then(words::share));
                 }
                 pb::TrialState::Waiting => {
-                    row.waiting.insert(size, ());
+                    row.waiting.insert(size);
                 }
                 pb::TrialState::Observed => {
                     if let Some(observation) = &trial.observation {
@@ -225,7 +225,7 @@ mod tests {
         let done = trial("a", 64, pb::TrialState::Observed, Some(3.25));
         assert_eq!(board.take(&done), ["a at 64 examples: loss 3.2500"]);
         assert!(board.take(&done).is_empty(), "told once");
-        assert_eq!(board.rows[0].losses[&64], 3.25);
+        assert_eq!(board.rows[0].losses.get(&64), Some(&3.25));
         let judged = |candidate: &str, verdict: pb::ContenderVerdict, score| pb::JudgedContender {
             candidate_id: candidate.to_owned(),
             method_id: "full".to_owned(),

@@ -166,7 +166,7 @@ fn runs_text(row: &Row) -> String {
         })
         .collect();
     if parts.is_empty() && !row.waiting.is_empty() {
-        let sizes: Vec<String> = row.waiting.keys().map(|size| examples(*size)).collect();
+        let sizes: Vec<String> = row.waiting.iter().map(|size| examples(*size)).collect();
         parts.push(format!("next: {}", sizes.join(", ")));
     }
     if parts.is_empty() && row.standing == Standing::Stopped {

@@ -64,7 +64,7 @@ fn one(text: &str, here: bool) -> Result<selector::SelectionCandidate, CliError>
     } else {
         uri.to_owned()
     };
-    Ok(candidate(name, uri))
+    Ok(candidate(name, &uri))
 }
 
 /// Every checkpoint that lies in a folder.
@@ -75,7 +75,7 @@ fn in_folder(folder: &Path) -> Result<Vec<selector::SelectionCandidate>, CliErro
         let path = entry.map_err(wrong)?.path();
         if path.join(CONFIG).is_file() {
             let path = path.canonicalize().map_err(wrong)?.display().to_string();
-            found.push(candidate(tail(&path).to_owned(), path));
+            found.push(candidate(tail(&path).to_owned(), &path));
         }
     }
     if found.is_empty() {
@@ -102,8 +102,8 @@ pub(super) fn local_path(uri: &str, flag: &str) -> Result<String, CliError> {
         .map_err(|error| CliError::Usage(format!("{flag} {uri}: {error}")))
 }
 
-fn candidate(name: String, uri: String) -> selector::SelectionCandidate {
-    let folder = Path::new(uri.strip_prefix("file://").unwrap_or(&uri));
+fn candidate(name: String, uri: &str) -> selector::SelectionCandidate {
+    let folder = Path::new(uri.strip_prefix("file://").unwrap_or(uri));
     selector::SelectionCandidate {
         candidate: Some(types::Candidate {
             candidate_id: name,
@@ -115,7 +115,7 @@ fn candidate(name: String, uri: String) -> selector::SelectionCandidate {
                 .into_iter()
                 .collect(),
         }),
-        model: Some(reference(&uri)),
+        model: Some(reference(uri)),
     }
 }
 
@@ -154,12 +154,12 @@ mod tests {
     fn names_come_from_the_flag_or_the_path() {
         let plain = one("hf://org/model-a", false).unwrap();
         assert_eq!(
-            (name_of(&plain), plain.model.unwrap().uri.as_str()),
+            (name_of(&plain), plain.model.as_ref().unwrap().uri.as_str()),
             ("model-a", "hf://org/model-a")
         );
         let named = one("a=models/a=b", false).unwrap();
         assert_eq!(
-            (name_of(&named), named.model.unwrap().uri.as_str()),
+            (name_of(&named), named.model.as_ref().unwrap().uri.as_str()),
             ("a", "models/a=b")
         );
         let in_a_url = one("s3://bucket/x?y=z", false).unwrap();

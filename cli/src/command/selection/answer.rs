@@ -1,5 +1,7 @@
 //! Answers of `finepick clone` and `finepick verify`.
 
+use std::fmt::Write as _;
+
 use finepick_proto::selector::v1 as pb;
 use serde::Serialize;
 
@@ -52,14 +54,10 @@ impl CloneAnswer {
         text.push_str("Losses that it needed and that nobody has measured; with them the answer could be another:\n");
         for run in self.missing.iter().take(LISTED) {
             let name = crate::output::selection::contender_name(&run.candidate, &run.method, several);
-            text.push_str(&format!(
-                "  {} at {} examples\n",
-                printable(&name),
-                examples(run.data_size)
-            ));
+            let _ = writeln!(text, "  {} at {} examples", printable(&name), examples(run.data_size));
         }
         if self.missing.len() > LISTED {
-            text.push_str(&format!("  and {} more\n", self.missing.len() - LISTED));
+            let _ = writeln!(text, "  and {} more", self.missing.len() - LISTED);
         }
         text
     }
@@ -95,14 +93,15 @@ impl VerifyAnswer {
             "NOT valid\n".to_owned()
         };
         for difference in &self.differences {
-            text.push_str(&format!("  {}\n", printable(difference)));
+            let _ = writeln!(text, "  {}", printable(difference));
         }
         if let Some(choice) = &self.choice {
-            text.push_str(&format!(
-                "recomputed choice: {} ({})\n",
+            let _ = writeln!(
+                text,
+                "recomputed choice: {} ({})",
                 printable(&choice.candidate),
                 printable(&choice.method)
-            ));
+            );
         }
         text
     }
