@@ -24,6 +24,8 @@ pub mod diagnostics;
 pub mod error;
 pub mod explain;
 mod field;
+#[cfg(test)]
+mod fixture;
 pub mod metrics;
 pub mod order;
 pub mod plan;

@@ -4,8 +4,11 @@
 mod budget;
 mod check;
 mod line_up;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use self::budget::{Course, limits};
 pub use self::check::check;
@@ -73,7 +76,11 @@ pub fn model_key(spec: &SelectionSpec, contender: usize, model_digest: &str) -> 
     let parts = (model_digest, &method.method, &method.hyperparameters);
     let text = serde_json::to_string(&parts).ok()?;
     let digest = Sha256::digest(text.as_bytes());
-    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut key = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        let _ = write!(key, "{byte:02x}");
+    }
+    Some(key)
 }
 
 /// Digests of models and data, as told: what earlier losses and forecasts are looked up by.

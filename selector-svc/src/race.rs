@@ -9,15 +9,17 @@ mod record;
 mod words;
 
 use crate::curve::DataSize;
+use crate::diagnostics::Warning;
 use crate::error::SimulateError;
 use crate::field::{Field, Losses};
 use crate::policy::exhaustive::Profile;
 use crate::policy::fitted::FittedForecasts;
+use crate::policy::geometric::HistoryReport;
 use crate::policy::{
     Action, AdaptivePolicy, ExclusionReason, FinalForecast, Observed, RankingPolicy, Step, Withdrawal,
 };
 use crate::ports::FitRequest;
-use crate::selection::{Attempt, DecisionRecord, Ending, Failure, Outcome, Prepared, State, Trial};
+use crate::selection::{Attempt, DecisionRecord, Ending, Failure, JudgedRecord, Outcome, Prepared, State, Trial};
 use crate::simulate::SelectionPolicy;
 use crate::table::Attributes;
 
@@ -146,6 +148,27 @@ impl Race {
         forecasts
     }
 
+    /// The policy's own remarks after the rounds that were judged, and what became of a history (`chosen` is a contender here).
+    #[must_use]
+    pub fn remarks(&self, state: &State) -> (Vec<Warning>, Option<HistoryReport>) {
+        let judged = judged(state);
+        let Ok(replay) = self.replay(state, judged, None) else {
+            return (Vec::new(), None);
+        };
+        let history = replay
+            .policy
+            .history_report()
+            .filter(|_| judged > 0)
+            .and_then(|report| {
+                let chosen = *self.pool.get(report.chosen)?;
+                Some(HistoryReport {
+                    chosen,
+                    ..report.clone()
+                })
+            });
+        (replay.policy.warnings(), history)
+    }
+
     /// The policy after so many rounds.
     fn replay(&self, state: &State, rounds: usize, fitted: Option<&FittedForecasts>) -> Result<Replay, SimulateError> {
         let prepared = state.prepared.as_ref().ok_or(SimulateError::NoCandidates)?;
@@ -249,7 +272,7 @@ impl Race {
             .decision
             .as_ref()
             .is_some_and(|decision| decision.leader().is_some());
-        if leads || last.is_some_and(|(decision, _)| decision.contenders.iter().any(|judged| judged.may_be_chosen())) {
+        if leads || last.is_some_and(|(decision, _)| decision.contenders.iter().any(JudgedRecord::may_be_chosen)) {
             return given_up.map_or(Ending::Succeeded, |exclusion| Ending::BudgetExhausted {
                 detail: exclusion.detail.clone(),
             });

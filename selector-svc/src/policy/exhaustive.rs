@@ -71,7 +71,7 @@ impl Exhaustive {
     /// every other ranking two sizes at least.
     ///
     /// # Errors
-    /// As [`Exhaustive::new`].
+    /// As [`Exhaustive::new`], and [`SimulateError::NothingScored`] where the ladder has one size only.
     pub fn online(
         policy: Box<dyn FlatPolicy>,
         profiles: Vec<Profile>,
@@ -90,9 +90,14 @@ impl Exhaustive {
             });
         }
         let count = profiles.len() as u64;
-        let needed = ladder_cost(rungs.get(..2).unwrap_or(rungs)).saturating_mul(count);
-        if needed > budget && policy.interval_source() != IntervalSource::None {
-            return Err(SimulateError::BudgetTooSmall { needed, budget });
+        if policy.interval_source() != IntervalSource::None {
+            let Some(least) = rungs.get(..2) else {
+                return Err(SimulateError::NothingScored);
+            };
+            let needed = ladder_cost(least).saturating_mul(count);
+            if needed > budget {
+                return Err(SimulateError::BudgetTooSmall { needed, budget });
+            }
         }
         Self::new(policy, profiles, rungs, budget)
     }

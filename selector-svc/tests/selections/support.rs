@@ -108,6 +108,7 @@ pub(crate) async fn trainer(speed: f64) -> Served {
         laws: laws.join(";"),
         noise: 0.001,
         slots_per_device: 4,
+        progress_interval: HumanDuration::from_secs(1),
         ..SimulationConfig::default()
     };
     Served::start(|context| trainer_sim::grpc::app(&config, context)).await

@@ -194,6 +194,10 @@ fn prepare_status(error: &PrepareError) -> Status {
 fn what_if_status(error: &WhatIfError) -> Status {
     match error {
         WhatIfError::Parameter(parameter) => field(parameter.field, parameter.description.clone()),
+        WhatIfError::Spec {
+            field: path,
+            description,
+        } => field(path, description.clone()),
         WhatIfError::Policy(error) => simulate_status(error),
         WhatIfError::NeedsFitter { policy } => {
             let violation = PreconditionViolation::new("MISSING_FIT", *policy, error.to_string());

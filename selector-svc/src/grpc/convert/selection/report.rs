@@ -126,7 +126,7 @@ pub fn verification(found: Verification) -> wire::VerifyCertificateResponse {
             candidate_id: choice.named.candidate,
             method_id: choice.named.method,
             predicted_loss: choice.predicted_loss,
-            interval: None,
+            interval: choice.interval.map(interval),
         }),
     }
 }
