@@ -158,42 +158,47 @@ async fn a_stream_that_breaks_after_every_message_loses_nothing() {
 }
 
 #[tokio::test]
-async fn silence_is_filled_with_heartbeats_and_progress_is_told() {
+async fn silence_is_filled_with_heartbeats() {
+    let mut world = World::slow().await;
+    let client = &mut world.client;
+    created(client, "one", spec()).await;
+    let selection_id = "one".to_owned();
+    client
+        .pause_selection(wire::PauseSelectionRequest { selection_id })
+        .await
+        .unwrap();
+    let mut events = watch(client, "one", 0).await.unwrap();
+    let mut heartbeats = 0;
+    let mut cursor = 0;
+    while heartbeats < 2 {
+        let event = next(&mut events).await.expect("it goes on").unwrap();
+        if matches!(event.kind, Some(Kind::Heartbeat(_))) {
+            assert_eq!(event.sequence, cursor, "a heartbeat carries the number of the newest event");
+            heartbeats += 1;
+        }
+        cursor = event.sequence;
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn progress_of_runs_is_told_in_between() {
     // Slow enough that a run is watched, fast enough that it gets on.
     let mut world = World::new(30.0).await;
     let client = &mut world.client;
     created(client, "one", spec()).await;
     let mut events = watch(client, "one", 0).await.unwrap();
-    let (mut heartbeats, mut progress) = (0, 0);
-    while heartbeats == 0 || progress == 0 {
+    let mut cursor = 0;
+    loop {
         let event = next(&mut events).await.expect("it goes on").unwrap();
-        match event.kind {
-            Some(Kind::Heartbeat(_)) => heartbeats += 1,
-            Some(Kind::Trial(trial)) if trial.progress.is_some() => {
-                assert_eq!(trial.state(), wire::TrialState::Running);
-                progress += 1;
-            }
-            _ => {}
+        if let Some(Kind::Trial(trial)) = &event.kind
+            && let Some(progress) = &trial.progress
+        {
+            assert_eq!((trial.state(), event.sequence), (wire::TrialState::Running, cursor));
+            assert!(progress.step > 0 || progress.total_steps.is_some());
+            break;
         }
-        if progress > 0 && heartbeats == 0 {
-            // Without runs there is nothing but heartbeats.
-            let selection_id = "one".to_owned();
-            client
-                .cancel_selection(wire::CancelSelectionRequest {
-                    selection_id,
-                    reason: String::new(),
-                })
-                .await
-                .unwrap();
-            let paused = wire::SelectionSpec { seed: 99, ..spec() };
-            created(client, "two", paused).await;
-            let selection_id = "two".to_owned();
-            client
-                .pause_selection(wire::PauseSelectionRequest { selection_id })
-                .await
-                .unwrap();
-            events = watch(client, "two", 0).await.unwrap();
-        }
+        cursor = event.sequence;
     }
     world.stop().await;
 }
