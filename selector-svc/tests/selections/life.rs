@@ -177,7 +177,8 @@ async fn what_if_decides_anew_from_the_recorded_losses() {
         .report
         .unwrap();
     assert_eq!(answer.choice.unwrap().candidate_id, "middling");
-    assert_eq!(answer.excluded.first().unwrap().reason(), wire::ExclusionReason::Family);
+    let steep = answer.excluded.iter().find(|found| found.candidate_id == "steep");
+    assert_eq!(steep.unwrap().reason(), wire::ExclusionReason::Family);
 
     let more = wire::CloneSelectionRequest {
         budget: fraction(1.0),

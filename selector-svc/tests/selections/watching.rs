@@ -173,7 +173,10 @@ async fn silence_is_filled_with_heartbeats() {
     while heartbeats < 2 {
         let event = next(&mut events).await.expect("it goes on").unwrap();
         if matches!(event.kind, Some(Kind::Heartbeat(_))) {
-            assert_eq!(event.sequence, cursor, "a heartbeat carries the number of the newest event");
+            assert_eq!(
+                event.sequence, cursor,
+                "a heartbeat carries the number of the newest event"
+            );
             heartbeats += 1;
         }
         cursor = event.sequence;
