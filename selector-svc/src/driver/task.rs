@@ -55,6 +55,8 @@ pub(super) struct Task {
     /// Preparation says that it cannot succeed.
     refusal: Option<Ending>,
     fitted: Option<FittedForecasts>,
+    /// Answers of the fitter that say that it cannot.
+    fit_failures: u32,
     asking_since: Option<Instant>,
     pause: Duration,
     ask_not_before: Option<Instant>,
@@ -107,6 +109,7 @@ impl Task {
             prepared: None,
             refusal: None,
             fitted: None,
+            fit_failures: 0,
             asking_since: None,
             ask_not_before: None,
             hindrance: None,

@@ -67,8 +67,10 @@ async fn watch(
             },
             Err(error) => {
                 return match &error {
-                    // It was there, and is not any more; or nothing was heard for as long as a watch bears it.
-                    TrainerError::RunReplaced(_) | TrainerError::GaveUp { .. } => Ok(Some(lost(&error))),
+                    // It was there, and is not any more.
+                    TrainerError::RunReplaced(_) => Ok(Some(lost(&error))),
+                    // Nothing new was heard for as long as a watch bears it. A trainer that tells too little may still know.
+                    TrainerError::GaveUp { .. } => Ok(forgotten(trainer, run_id).await.then(|| lost(&error))),
                     TrainerError::BrokenContract(word) => Ok(Some(refused(&Lie(word.clone())))),
                     TrainerError::Refused { .. } if error.problem() == Some(Problem::NotFound) => {
                         Ok(Some(lost(&error)))
@@ -79,6 +81,18 @@ async fn watch(
         }
     }
     Ok(None)
+}
+
+/// Whether a run of which nothing is heard has not ended; it is asked to, so that it does not go on beside its successor.
+async fn forgotten(trainer: &RemoteTrainer, run_id: &str) -> bool {
+    let known = trainer.client.get(run_id).await;
+    if known.as_ref().is_ok_and(|run| has_ended(run.state())) {
+        return false;
+    }
+    if known.is_ok() {
+        let _ = trainer.client.cancel(run_id).await;
+    }
+    true
 }
 
 /// Passes progress on, not more often than anybody looks.

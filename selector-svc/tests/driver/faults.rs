@@ -1,12 +1,17 @@
 //! Trainers that hang, fail, refuse and go away; stores that are full or gone; clocks that jump.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use selector_svc::selection::{Outcome, SelectionSpec, WaitReason};
+use selector_svc::policy::Prediction;
+use selector_svc::policy::fitted::{FittedForecast, FittedForecasts};
+use selector_svc::ports::{BoxFuture, FitRequest, Fitter, FitterError};
+use selector_svc::selection::{Ending, Failure, Outcome, Phase, SelectionSpec, WaitReason};
 use selector_svc::store::StoreError;
 use selector_svc::store::memory::fault::{Effect, Fault, Moment, Operation};
+
+use tokio::sync::Notify;
 
 use crate::trainer::Behaviour;
 use crate::world::{World, answer, check_books, spec, spec_with, succeeded};
@@ -332,4 +337,77 @@ async fn slots_and_parallelism_are_kept_and_shared_in_turn() {
         "nobody is passed over: {ends:?}"
     );
     at_work.kill().await;
+}
+
+/// A fitter that is away twice, takes the driver with it once, and then answers.
+struct Mortal {
+    calls: AtomicU32,
+    kill: Arc<Notify>,
+}
+
+impl Fitter for Mortal {
+    fn forecast(&self, request: FitRequest) -> BoxFuture<'_, Result<FittedForecasts, FitterError>> {
+        Box::pin(async move {
+            match self.calls.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => Err(FitterError::Unavailable {
+                    detail: "nobody is there".to_owned(),
+                }),
+                2 => {
+                    self.kill.notify_one();
+                    std::future::pending().await
+                }
+                3 => Err(FitterError::TimedOut {
+                    detail: "too slow".to_owned(),
+                }),
+                _ => Ok(FittedForecasts::new(request.curves.into_iter().map(|(name, curve)| {
+                    let last = curve.last().map_or(9.0, |point| point.test_loss().nats());
+                    let predictions = request.data_sizes.iter().map(|size| Prediction {
+                        data_size: *size,
+                        predicted_loss: last * 0.9,
+                        interval: None,
+                    });
+                    let forecast = FittedForecast {
+                        predictions: predictions.collect(),
+                        warnings: Vec::new(),
+                    };
+                    (name, Ok(forecast))
+                }))),
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fitter_that_dies_is_waited_for() {
+    let mut world = World::new(2, 2);
+    let fitter = Arc::new(Mortal {
+        calls: AtomicU32::new(0),
+        kill: Arc::clone(&world.kill),
+    });
+    world.fitter = Arc::clone(&fitter) as Arc<dyn Fitter>;
+    world.create("s", spec_with(8, "rectified_fit", 24 * 4_096)).await;
+    let at_work = world.start();
+    world.until_ended(&["s"], at_work).await.kill().await;
+    let state = check_books(&world.events("s").await);
+    assert!(succeeded(&state), "{:?}", state.phase);
+    assert_eq!(fitter.calls.load(Ordering::SeqCst), 5);
+    assert!(
+        state.rounds.iter().all(|round| round.fitted.is_some()),
+        "what was judged by is kept"
+    );
+    assert_eq!(world.lives, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fitter_that_cannot_ends_the_selection_with_its_word() {
+    let mut world = World::new(1, 2);
+    world.create("s", spec_with(4, "rectified_fit", 24 * 4_096)).await;
+    let at_work = world.start();
+    world.until_ended(&["s"], at_work).await.kill().await;
+    let state = check_books(&world.events("s").await);
+    let Phase::Ended(Ending::Failed { failure, detail }) = &state.phase else {
+        panic!("{:?}", state.phase);
+    };
+    assert_eq!(*failure, Failure::Internal);
+    assert!(detail.contains("there is no fitter"), "{detail}");
 }

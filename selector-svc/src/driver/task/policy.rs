@@ -18,7 +18,7 @@ impl Task {
         if let Some(request) = race.fit_request(&batch.state).filter(|_| !fitted) {
             let Some(forecasts) = self.fitted.take() else {
                 self.race = Some(race);
-                self.ask_fitter(request);
+                self.ask_fitter(request)?;
                 return Ok((batch, false));
             };
             let forecasts = Box::new(forecasts);

@@ -8,12 +8,14 @@ use tokio::time::Instant;
 
 use super::Task;
 use crate::driver::PrepareError;
-use crate::driver::journal::doubled;
+use crate::driver::journal::{Halt, doubled};
 use crate::driver::prepare::{self, Asked};
 use crate::policy::fitted::FittedForecasts;
 use crate::ports::{FitRequest, FitterError};
 use crate::selection::{Ending, Prepared, State, Wait, WaitReason};
 
+/// So often the fitter may say that it cannot fit before the selection fails; one that is away is waited for.
+const MAX_FIT_FAILURES: u32 = 5;
 /// How long a selection is prepared before trainers that are away are left out.
 const PREPARE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -37,13 +39,22 @@ impl Task {
         None
     }
 
-    pub(super) fn ask_fitter(&mut self, request: FitRequest) {
+    /// Asks the fitter, unless it is being asked or was asked a moment ago.
+    ///
+    /// # Errors
+    /// It has said too often that it cannot.
+    pub(super) fn ask_fitter(&mut self, request: FitRequest) -> Result<(), Halt> {
+        if self.fit_failures >= MAX_FIT_FAILURES {
+            let detail = self.hindrance.take().map_or_else(String::new, |wait| wait.detail);
+            return Err(Halt::Defect(detail));
+        }
         if !self.may_ask() {
-            return;
+            return Ok(());
         }
         let fitter = Arc::clone(&self.shared.parts.fitter);
         self.question
             .spawn(async move { Answer::Fitted(fitter.forecast(request).await) });
+        Ok(())
     }
 
     fn may_ask(&self) -> bool {
@@ -62,6 +73,10 @@ impl Task {
             Ok(Answer::Fitted(Ok(forecasts))) => {
                 self.answered();
                 self.fitted = Some(forecasts);
+            }
+            Ok(Answer::Fitted(Err(error @ FitterError::Failed { .. }))) => {
+                self.fit_failures += 1;
+                self.ask_later(WaitReason::FitterUnavailable, error.to_string());
             }
             Ok(Answer::Fitted(Err(error))) => self.ask_later(WaitReason::FitterUnavailable, error.to_string()),
             Err(panicked) => self.ask_later(WaitReason::None, panicked.to_string()),
