@@ -1,0 +1,10 @@
+//! Durable selections as clients see them: over sockets, driven on the simulated trainer, or by a worker of the caller's own.
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop a test as its own lines do")]
+
+mod asking;
+mod changing;
+mod creating;
+mod life;
+mod refusals;
+mod support;
+mod watching;
