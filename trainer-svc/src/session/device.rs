@@ -97,7 +97,14 @@ impl Device {
     /// # Errors
     /// [`SessionError::Compile`] when the provider cannot run it as a whole.
     pub fn compile(&self, graph: &Graph) -> Result<Program, SessionError> {
-        self.compile_bytes(&onnx::export(graph))
+        if !self.0.kind.is_openvino() {
+            return self.compile_bytes(&onnx::export(graph));
+        }
+        let lowered = graph.for_openvino().map_err(|error| SessionError::Compile {
+            device: self.info().name.clone(),
+            message: error.to_string(),
+        })?;
+        self.compile_bytes(&onnx::export(&lowered))
     }
 
     /// Compiles a graph some of whose outputs may be written over inputs: pairs of an input and an output.
