@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const PROTOS: [&str; 11] = [
+const PROTOS: [&str; 13] = [
     "finepick/types/v1/curve.proto",
     "finepick/types/v1/error.proto",
     "finepick/types/v1/money.proto",
@@ -17,7 +17,9 @@ const PROTOS: [&str; 11] = [
     "finepick/fitter/v1/law.proto",
     "finepick/fitter/v1/fit.proto",
     "finepick/fitter/v1/fitter_service.proto",
+    "finepick/selector/v1/constraints.proto",
     "finepick/selector/v1/policy.proto",
+    "finepick/selector/v1/selection.proto",
     "finepick/selector/v1/selector_service.proto",
     "finepick/trainer/v1/run.proto",
     "finepick/trainer/v1/trainer_service.proto",

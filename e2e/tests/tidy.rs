@@ -163,9 +163,20 @@ fn heavy_imports_live_in_one_place() {
     );
     for service in ["fitter-svc", "selector-svc", "trainer-kit", "trainer-svc"] {
         let folder = format!("{service}/src");
-        // The worker joins the training to the run manager, the configuration and the hub.
-        let adapters =
-            ["grpc", "config.rs", "main.rs", "lib.rs", "worker"].map(|place| format!("{service}/src/{place}"));
+        // The worker joins the training to the run manager, the configuration and the hub; the driver joins selections to their
+        // trainers and their store.
+        let adapters = [
+            "grpc",
+            "config.rs",
+            "main.rs",
+            "lib.rs",
+            "worker",
+            "driver",
+            "store/sqlite",
+            "trainers",
+            "desk",
+        ]
+        .map(|place| format!("{service}/src/{place}"));
         let adapters: Vec<&str> = adapters.iter().map(String::as_str).collect();
         let transport = ["tonic::", "finepick_proto::", "svc_kit::", "tokio::"];
         assert_eq!(

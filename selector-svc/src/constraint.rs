@@ -29,7 +29,8 @@ const ASPECT: f64 = 96.0;
 const ACTIVATION_BYTES: f64 = 4.0;
 
 /// What is tuned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TuningMethod {
     /// All weights.
     #[default]
@@ -62,7 +63,7 @@ impl TuningMethod {
 }
 
 /// A device's memory.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct MemoryLimit {
     /// Bytes, > 0.
     pub bytes: u64,
@@ -90,7 +91,8 @@ fn activation_bytes(parameters: u64) -> f64 {
 }
 
 /// All that are given hold together.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Constraints {
     /// Only these families, when not empty. A candidate of unknown family is then excluded.
     pub include_families: Vec<String>,

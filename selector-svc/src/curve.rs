@@ -5,7 +5,8 @@ use std::fmt;
 use thiserror::Error;
 
 /// Number of fine-tuning examples, in `0..=DataSize::MAX`; 0 means zero-shot (no fine-tuning).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct DataSize(u64);
 
 impl DataSize {
@@ -51,6 +52,20 @@ impl DataSize {
     }
 }
 
+impl TryFrom<u64> for DataSize {
+    type Error = CurveError;
+
+    fn try_from(examples: u64) -> Result<Self, CurveError> {
+        Self::new(examples)
+    }
+}
+
+impl From<DataSize> for u64 {
+    fn from(size: DataSize) -> Self {
+        size.0
+    }
+}
+
 impl fmt::Display for DataSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -58,7 +73,8 @@ impl fmt::Display for DataSize {
 }
 
 /// Held-out loss in nats per token: finite, > 0 and at most [`Loss::MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
 pub struct Loss(f64);
 
 impl Loss {
@@ -86,6 +102,20 @@ impl Loss {
     #[must_use]
     pub const fn nats(self) -> f64 {
         self.0
+    }
+}
+
+impl TryFrom<f64> for Loss {
+    type Error = CurveError;
+
+    fn try_from(nats: f64) -> Result<Self, CurveError> {
+        Self::new(nats)
+    }
+}
+
+impl From<Loss> for f64 {
+    fn from(loss: Loss) -> Self {
+        loss.0
     }
 }
 
@@ -142,7 +172,8 @@ const MAX_LOG_VARIANCE: f64 = 1e6;
 pub const MAX_OBSERVATIONS: usize = 1_000;
 
 /// One measured point of a learning curve.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "ObservationRecord", into = "ObservationRecord")]
 pub struct Observation {
     data_size: DataSize,
     test_loss: Loss,
@@ -150,6 +181,48 @@ pub struct Observation {
     weight: f64,
     log2_data_size: f64,
     log_loss: f64,
+}
+
+/// An [`Observation`] as it is written down.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct ObservationRecord {
+    data_size: DataSize,
+    test_loss: Loss,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standard_error: Option<f64>,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
+fn is_one(weight: &f64) -> bool {
+    weight.to_bits() == 1.0_f64.to_bits()
+}
+
+impl TryFrom<ObservationRecord> for Observation {
+    type Error = CurveError;
+
+    fn try_from(record: ObservationRecord) -> Result<Self, CurveError> {
+        let point = Self::new(record.data_size, record.test_loss).with_weight(record.weight)?;
+        record
+            .standard_error
+            .map_or(Ok(point), |nats| point.with_standard_error(nats))
+    }
+}
+
+impl From<Observation> for ObservationRecord {
+    fn from(point: Observation) -> Self {
+        Self {
+            data_size: point.data_size,
+            test_loss: point.test_loss,
+            standard_error: point.standard_error,
+            weight: point.weight,
+        }
+    }
 }
 
 impl Observation {

@@ -6,7 +6,8 @@ use crate::curve::Observation;
 use crate::regression::median;
 
 /// What a warning is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WarningCode {
     /// The log-log slope still steepens (z < −2): a straight line over-predicts, the forecast is an upper bound.
@@ -72,7 +73,7 @@ impl WarningCode {
 }
 
 /// A remark on an answer that is given all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Warning {
     /// What it is about.
     pub code: WarningCode,

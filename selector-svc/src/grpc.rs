@@ -5,6 +5,7 @@ mod fitter_client;
 
 use std::sync::Arc;
 
+use finepick_proto::selector::v1 as wire;
 use finepick_proto::selector::v1::selector_service_server::{SelectorService, SelectorServiceServer};
 use finepick_proto::selector::v1::{
     RankCandidatesRequest, RankCandidatesResponse, SimulateSelectionRequest, SimulateSelectionResponse,
@@ -89,6 +90,134 @@ impl SelectorService for Service {
             .await?;
         let found = found.map_err(|error| convert::simulate_status(&error))?;
         Ok(Response::new(convert::simulate_response(found)))
+    }
+
+    async fn estimate_selection(
+        &self,
+        _: Request<wire::EstimateSelectionRequest>,
+    ) -> Result<Response<wire::EstimateSelectionResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn create_selection(
+        &self,
+        _: Request<wire::CreateSelectionRequest>,
+    ) -> Result<Response<wire::CreateSelectionResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn get_selection(
+        &self,
+        _: Request<wire::GetSelectionRequest>,
+    ) -> Result<Response<wire::GetSelectionResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn list_selections(
+        &self,
+        _: Request<wire::ListSelectionsRequest>,
+    ) -> Result<Response<wire::ListSelectionsResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn delete_selection(
+        &self,
+        _: Request<wire::DeleteSelectionRequest>,
+    ) -> Result<Response<wire::DeleteSelectionResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn cancel_selection(
+        &self,
+        _: Request<wire::CancelSelectionRequest>,
+    ) -> Result<Response<wire::CancelSelectionResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn pause_selection(
+        &self,
+        _: Request<wire::PauseSelectionRequest>,
+    ) -> Result<Response<wire::PauseSelectionResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn resume_selection(
+        &self,
+        _: Request<wire::ResumeSelectionRequest>,
+    ) -> Result<Response<wire::ResumeSelectionResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn amend_budget(
+        &self,
+        _: Request<wire::AmendBudgetRequest>,
+    ) -> Result<Response<wire::AmendBudgetResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn clone_selection(
+        &self,
+        _: Request<wire::CloneSelectionRequest>,
+    ) -> Result<Response<wire::CloneSelectionResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn list_trials(
+        &self,
+        _: Request<wire::ListTrialsRequest>,
+    ) -> Result<Response<wire::ListTrialsResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn list_decisions(
+        &self,
+        _: Request<wire::ListDecisionsRequest>,
+    ) -> Result<Response<wire::ListDecisionsResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn get_report(
+        &self,
+        _: Request<wire::GetReportRequest>,
+    ) -> Result<Response<wire::GetReportResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn get_certificate(
+        &self,
+        _: Request<wire::GetCertificateRequest>,
+    ) -> Result<Response<wire::GetCertificateResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn verify_certificate(
+        &self,
+        _: Request<wire::VerifyCertificateRequest>,
+    ) -> Result<Response<wire::VerifyCertificateResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn request_work(
+        &self,
+        _: Request<wire::RequestWorkRequest>,
+    ) -> Result<Response<wire::RequestWorkResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    async fn report_observation(
+        &self,
+        _: Request<wire::ReportObservationRequest>,
+    ) -> Result<Response<wire::ReportObservationResponse>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
+    }
+
+    type WatchSelectionStream = futures::stream::BoxStream<'static, Result<wire::WatchSelectionResponse, Status>>;
+
+    async fn watch_selection(
+        &self,
+        _: Request<wire::WatchSelectionRequest>,
+    ) -> Result<Response<Self::WatchSelectionStream>, Status> {
+        Err(Status::unimplemented("selections are not served yet"))
     }
 }
 

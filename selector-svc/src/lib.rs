@@ -8,26 +8,44 @@
 //! - [`policy`]: one file each; flat policies order candidates from equally long curves, adaptive ones spend step by step.
 //! - [`constraint`]: who may be chosen. [`metrics`]: how good a choice was.
 //! - [`ranking`], [`simulate`]: the two questions and their answers.
-//! - [`ports`]: what adapters provide.
+//! - [`selection`]: a selection as a durable state machine. [`plan`]: its preparation. [`race`]: its policy on its events.
+//! - [`report`], [`crossover`], [`what_if`], [`certificate`], [`regret`]: what came of it, how sure it is, and how to check it;
+//!   [`explain`] has the words.
+//! - [`ports`]: what adapters provide. [`order`]: what a trial is to its trainer.
 //!
-//! With the feature `server` (the default) come the configuration and the gRPC service.
+//! With the feature `server` (the default) come the driver, the trainers' adapter, the configuration and the gRPC service.
 
+pub mod certificate;
 pub mod constraint;
+pub mod crossover;
 pub mod curve;
 pub mod diagnostics;
 pub mod error;
+pub mod explain;
 pub mod metrics;
+pub mod order;
+pub mod plan;
 pub mod policy;
 pub mod ports;
+pub mod race;
 pub mod ranking;
 mod regression;
+pub mod regret;
+pub mod report;
 pub mod schedule;
+pub mod selection;
 pub mod simulate;
+pub mod store;
 pub mod table;
 pub mod trend;
+pub mod what_if;
 pub mod win_share;
 
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod driver;
+#[cfg(feature = "server")]
 pub mod grpc;
+#[cfg(feature = "server")]
+pub mod trainers;

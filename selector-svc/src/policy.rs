@@ -6,19 +6,23 @@
 
 mod adaptive;
 pub mod ats;
+pub mod ats_online;
 pub mod baselines;
 pub mod exhaustive;
 pub mod fitted;
+pub mod full;
 pub mod geometric;
 pub mod halving;
 pub mod local_trend;
+pub mod random;
 pub mod rwl;
+pub mod zero_shot;
 
 use std::fmt::Debug;
 
-pub use self::adaptive::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step};
+pub use self::adaptive::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, Withdrawal};
 
-pub(crate) use self::adaptive::order_by_score;
+pub(crate) use self::adaptive::{order_by_score, runs_of, still_racing};
 
 use crate::curve::{DataSize, Observation};
 use crate::diagnostics::Warning;
@@ -84,7 +88,8 @@ impl<'a> Pool<'a> {
 }
 
 /// Why a candidate is not ranked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExclusionReason {
     /// A family constraint.
     Family,
@@ -100,6 +105,12 @@ pub enum ExclusionReason {
     MissingData,
     /// No usable law, or a forecast outside all reason.
     FitFailed,
+    /// No trainer can run it.
+    TrainerCannot,
+    /// Its runs failed as often as they may.
+    RunsFailed,
+    /// The budget did not pay for its run.
+    Budget,
 }
 
 impl ExclusionReason {
@@ -114,12 +125,15 @@ impl ExclusionReason {
             Self::TooFewPoints => "too_few_points",
             Self::MissingData => "missing_data",
             Self::FitFailed => "fit_failed",
+            Self::TrainerCannot => "trainer_cannot",
+            Self::RunsFailed => "runs_failed",
+            Self::Budget => "budget",
         }
     }
 }
 
 /// A candidate's exclusion: the others are answered all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Exclusion {
     /// Which rule.
     pub reason: ExclusionReason,
@@ -213,7 +227,7 @@ impl LogLogLine {
 }
 
 /// A range of losses in nats with its nominal coverage.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Interval {
     /// Lower end.
     pub lower: f64,
@@ -224,7 +238,7 @@ pub struct Interval {
 }
 
 /// A forecast at one size.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Prediction {
     /// Examples.
     pub data_size: DataSize,
@@ -306,7 +320,8 @@ pub trait FlatPolicy: Debug + Send + Sync {
 }
 
 /// Which flat policy, with its parameters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RankingPolicy {
     /// Accept then Stop as published.
     Ats(AtsParameters),

@@ -9,6 +9,7 @@ use crate::curve::{DataSize, Loss, Observation};
 use crate::diagnostics::{Warning, WarningCode, curve_warnings, pooled_noise};
 use crate::error::{InvalidParameter, SimulateError};
 use crate::metrics::Metrics;
+use crate::policy::ats::AtsParameters;
 use crate::policy::exhaustive::{Exhaustive, Profile};
 use crate::policy::fitted::FittedForecasts;
 use crate::policy::geometric::{Geometric, GeometricParameters, History, HistoryReport, HistorySet};
@@ -21,7 +22,8 @@ use crate::table::{Candidate, CandidateTable};
 use crate::win_share::{FALLBACK_DRAWS, Normal, win_shares};
 
 /// Losses of candidates on another data set, by name.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct NamedHistory {
     /// Name of the data set.
     pub data_set: String,
@@ -42,7 +44,8 @@ impl NamedHistory {
 }
 
 /// How a selection spends.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SelectionPolicy {
     /// Halving on forecasts that skips sizes; with a history: warm.
     Geometric(GeometricParameters, Vec<NamedHistory>),
@@ -50,6 +53,14 @@ pub enum SelectionPolicy {
     Halving(HalvingParameters),
     /// Everyone at every size, then a ranking.
     Flat(RankingPolicy),
+    /// Accept then Stop, sizes from the largest downwards; the largest size, or what the budget pays.
+    Ats(AtsParameters, Option<DataSize>),
+    /// Everyone at the full size.
+    Exhaustive,
+    /// One by chance, by the seed.
+    Random,
+    /// The best before fine-tuning.
+    ZeroShot,
 }
 
 impl SelectionPolicy {
@@ -73,11 +84,31 @@ impl SelectionPolicy {
         }
     }
 
+    /// Stable name in `snake_case`; of a flat policy the ranking's.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Geometric(..) => "geometric",
+            Self::Halving(HalvingParameters {
+                score: HalvingScore::Current,
+                ..
+            }) => "halving_current",
+            Self::Halving(_) => "halving",
+            Self::Flat(ranking) => ranking.name(),
+            Self::Ats(..) => "ats_online",
+            Self::Exhaustive => "exhaustive",
+            Self::Random => "random",
+            Self::ZeroShot => "zero_shot_control",
+        }
+    }
+
     fn validate(&self) -> Result<(), InvalidParameter> {
         match self {
             Self::Geometric(parameters, _) => parameters.validate(),
             Self::Halving(parameters) => parameters.validate(),
             Self::Flat(policy) => policy.validate(),
+            Self::Ats(parameters, _) => parameters.validate(),
+            Self::Exhaustive | Self::Random | Self::ZeroShot => Ok(()),
         }
     }
 
@@ -91,7 +122,8 @@ impl SelectionPolicy {
 }
 
 /// What may be spent.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Budget {
     /// Examples, > 0.
     Examples(u64),
@@ -388,6 +420,10 @@ pub fn simulate(
             let played = play(&mut policy, &arena)?;
             arena.answer(request, &policy, &played, None)
         }
+        SelectionPolicy::Ats(..)
+        | SelectionPolicy::Exhaustive
+        | SelectionPolicy::Random
+        | SelectionPolicy::ZeroShot => Err(SimulateError::NothingScored),
     }
 }
 

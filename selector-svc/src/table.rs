@@ -12,7 +12,7 @@ pub const MAX_CANDIDATES: usize = 10_000;
 pub const MAX_NAME_BYTES: usize = 256;
 
 /// What is known about a candidate besides its curve; constraints read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Attributes {
     family: Option<String>,
     parameters: Option<u64>,

@@ -49,6 +49,21 @@ pub struct Estimate {
     pub memory_bytes: Option<i64>,
     /// Device-seconds; absent where they are not known.
     pub device_seconds: Option<SecondsRange>,
+    /// What it would be made from.
+    pub inputs: Inputs,
+}
+
+/// What a run would be made from, as far as it is known beforehand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// Digest of the model; empty where it is not computed.
+    pub model_digest: String,
+    /// Digest of the data; empty where it is not computed.
+    pub data_digest: String,
+    /// Number of the model's weights, > 0.
+    pub parameters: Option<i64>,
+    /// Examples that can be trained on, those held out not counted, > 0.
+    pub data_examples: Option<i64>,
 }
 
 /// A range of durations, seconds: 0 ≤ lower ≤ expected ≤ upper, all finite.

@@ -94,7 +94,7 @@ fn digest(reference: &Reference) -> String {
 }
 
 /// The range is a quarter of the expected time either way.
-fn shown_estimate(estimate: Estimate) -> capability::Estimate {
+fn shown_estimate(estimate: Estimate, spec: &Spec) -> capability::Estimate {
     let seconds = estimate.device_seconds;
     capability::Estimate {
         infeasible: estimate.infeasible,
@@ -104,6 +104,12 @@ fn shown_estimate(estimate: Estimate) -> capability::Estimate {
             expected: seconds,
             upper: seconds * 1.25,
         }),
+        inputs: capability::Inputs {
+            model_digest: digest(&spec.model),
+            data_digest: digest(&spec.data),
+            parameters: None,
+            data_examples: estimate.examples,
+        },
     }
 }
 
@@ -138,7 +144,9 @@ impl trainer_kit::grpc::Trainer for Trainer {
 
     fn estimate(&self, spec: Spec) -> Result<capability::Estimate, Refusal> {
         let answer = self.with(|simulation| simulation.estimate(&spec));
-        answer.map(shown_estimate).map_err(|refusal| self.in_real_time(refusal))
+        answer
+            .map(|estimate| shown_estimate(estimate, &spec))
+            .map_err(|refusal| self.in_real_time(refusal))
     }
 
     fn create(&self, id: &str, spec: Spec) -> Result<trainer_kit::run::Run, Refusal> {

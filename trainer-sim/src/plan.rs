@@ -365,6 +365,8 @@ pub struct Estimate {
     pub memory_bytes: i64,
     /// Device-seconds, expected.
     pub device_seconds: f64,
+    /// Examples that the data hold; absent: without bound.
+    pub examples: Option<i64>,
 }
 
 impl Estimate {
@@ -394,6 +396,7 @@ impl Estimate {
             infeasible,
             memory_bytes: plan.memory_bytes,
             device_seconds: settings.prepare.as_secs_f64() + plan.total,
+            examples: plan.examples,
         }
     }
 }

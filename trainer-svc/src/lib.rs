@@ -21,6 +21,7 @@ pub mod artifact;
 pub mod autodiff;
 pub mod checkpoint;
 pub mod dataset;
+mod files;
 pub mod graph;
 pub mod hub;
 pub mod method;

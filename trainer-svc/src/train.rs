@@ -25,7 +25,7 @@ use self::state::Tensors;
 use self::tuner::Tuner;
 use crate::arch::Decoder;
 use crate::dataset::{Batches, Buckets, EpochOrder, Tokenized};
-use crate::method::Method;
+use crate::method::{Method, Tuned};
 use crate::session::{Device, StopToken};
 
 /// How long tuning goes on.
@@ -193,6 +193,14 @@ pub enum Ending {
 pub fn run(job: &Job, device: &Device, observer: &mut dyn Observer, stop: &StopToken) -> Result<Ending, TrainError> {
     let prepared = Prepared::new(job)?;
     prepared.announce(observer);
+    let resumed = prepared.saved_state()?;
+    let mut first = resumed.as_ref().map_or(0, |(position, _)| position.stage);
+    if first == 0 && prepared.has_new_prompt() {
+        first = begin_without_prompt(&prepared, device, observer, stop)?;
+    }
+    if first >= job.sizes.len() {
+        return Ok(Ending::Done);
+    }
     let model = &prepared.model;
     let mut tuner = Tuner::new(
         device,
@@ -207,9 +215,7 @@ pub fn run(job: &Job, device: &Device, observer: &mut dyn Observer, stop: &StopT
             &model.checkpoint.read(&parameter.name, &parameter.shape)?,
         )?;
     }
-    let resumed = prepared.saved_state()?;
-    let first = resumed.as_ref().map_or(0, |(position, _)| position.stage);
-    if first == 0 {
+    if first == 0 && !prepared.has_new_prompt() {
         prepared.put_starts(&mut tuner)?;
         measure_retention(&mut tuner, &prepared, observer, 0, Measured::RetentionBefore)?;
     }
@@ -219,11 +225,46 @@ pub fn run(job: &Job, device: &Device, observer: &mut dyn Observer, stop: &StopT
         if stage.tune(&mut tuner, observer, resumed.take())? == Ending::Paused {
             return Ok(Ending::Paused);
         }
-        stage.measure(&mut tuner, observer)?;
-        measure_retention(&mut tuner, &prepared, observer, stage.size(), Measured::RetentionAfter)?;
-        prepared.finish_stage(index, &tuner, observer)?;
+        finish(&stage, &mut tuner, observer)?;
     }
     Ok(Ending::Done)
+}
+
+/// What is measured before a prompt is tuned is the checkpoint's own: one that has learned nothing would stand in the way. Gives
+/// the stage to go on with.
+fn begin_without_prompt(
+    prepared: &Prepared<'_>,
+    device: &Device,
+    observer: &mut dyn Observer,
+    stop: &StopToken,
+) -> Result<usize, TrainError> {
+    let begins_with_zero = prepared.job.sizes.first() == Some(&0);
+    if !begins_with_zero && prepared.retention.is_empty() {
+        return Ok(0);
+    }
+    let (model, method) = (&prepared.model, Method::Full);
+    let Tuned { trainable, .. } = method.build(model.decoder.as_ref(), prepare::SMALLEST)?;
+    let mut tuner = Tuner::new(device, model.decoder.as_ref(), &method, &trainable, stop.clone())?;
+    for weight in &trainable {
+        tuner.set(&weight.name, &model.checkpoint.read(&weight.name, &weight.shape)?)?;
+    }
+    measure_retention(&mut tuner, prepared, observer, 0, Measured::RetentionBefore)?;
+    if !begins_with_zero {
+        return Ok(0);
+    }
+    finish(&stage::Stage::new(prepared, 0)?, &mut tuner, observer)?;
+    Ok(1)
+}
+
+/// A size has been tuned: its losses, and what is kept of it.
+fn finish(stage: &stage::Stage<'_>, tuner: &mut Tuner<'_>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    let prepared = stage.prepared();
+    stage.measure(tuner, observer)?;
+    // What was forgotten is asked of the result: of the largest size.
+    if prepared.is_last(stage.index()) {
+        measure_retention(tuner, prepared, observer, stage.size(), Measured::RetentionAfter)?;
+    }
+    prepared.finish_stage(stage.index(), tuner, observer)
 }
 
 fn measure_retention(

@@ -23,7 +23,8 @@ use crate::policy::{
 use crate::regression::Line;
 
 /// k and δ.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct AtsParameters {
     /// Points of the first line, 3..=1000. Default 3. (k)
     pub min_fit_points: usize,
@@ -80,13 +81,19 @@ pub struct AtsFit {
 /// Runs Accept then Stop on an ascending curve. `None` with fewer than two points.
 #[must_use]
 pub fn accept_then_stop(points: &[Observation], parameters: AtsParameters, variant: Variant) -> Option<AtsFit> {
-    // A stack buffer keeps ln D from being computed again in every refit.
-    let line_from = |first: usize| {
-        let accepted = points.get(first..).unwrap_or_default();
-        Line::fit(accepted.iter().map(|p| (p.log_data_size(), p.log_loss())))
-    };
+    let mut fit = accept_downwards(points, parameters, variant)?;
+    if fit.stop.reason == StopReason::AllAccepted && variant == Variant::Published {
+        fit.first_fitted = 1;
+        fit.line = log_log(line_from(points, 1)?);
+    }
+    Some(fit)
+}
+
+/// Accept then Stop on the points that are there, of which the smallest need not be the last of the schedule: nothing is dropped when
+/// all of them are accepted. `None` with fewer than two points.
+pub(super) fn accept_downwards(points: &[Observation], parameters: AtsParameters, variant: Variant) -> Option<AtsFit> {
     let mut first = points.len().saturating_sub(parameters.min_fit_points);
-    let mut line = line_from(first)?;
+    let mut line = line_from(points, first)?;
     let (mut tests, mut stop) = (0, Stop::untested(StopReason::TooFewToTest));
     while let Some((next, point)) = first.checked_sub(1).and_then(|next| Some((next, points.get(next)?))) {
         tests += 1;
@@ -102,22 +109,27 @@ pub fn accept_then_stop(points: &[Observation], parameters: AtsParameters, varia
         }
         stop.reason = StopReason::AllAccepted;
         first = next;
-        line = line_from(first)?;
+        line = line_from(points, first)?;
     }
-    if stop.reason == StopReason::AllAccepted && variant == Variant::Published {
-        first = 1;
-        line = line_from(first)?;
-    }
-    let line = LogLogLine {
-        slope: line.slope,
-        intercept: line.intercept,
-    };
     Some(AtsFit {
         first_fitted: first,
         tests,
         stop,
-        line,
+        line: log_log(line),
     })
+}
+
+/// The line through the points from a position on.
+fn line_from(points: &[Observation], first: usize) -> Option<Line> {
+    let accepted = points.get(first..).unwrap_or_default();
+    Line::fit(accepted.iter().map(|p| (p.log_data_size(), p.log_loss())))
+}
+
+fn log_log(line: Line) -> LogLogLine {
+    LogLogLine {
+        slope: line.slope,
+        intercept: line.intercept,
+    }
 }
 
 /// The standardised residual (`None` for a point off an exact line) and whether it is accepted.

@@ -4,8 +4,8 @@
 use crate::curve::{DataSize, LearningCurve, Loss, Observation};
 use crate::error::SimulateError;
 use crate::policy::{
-    Action, AdaptivePolicy, Decision, FinalForecast, FlatPolicy, IntervalSource, Model, Observed, Pool, Run, Step,
-    order_by_score,
+    AdaptivePolicy, Decision, FinalForecast, FlatPolicy, IntervalSource, Model, Observed, Pool, Step, order_by_score,
+    runs_of, still_racing,
 };
 use crate::schedule::ladder_cost;
 use crate::table::{Attributes, Candidate};
@@ -29,6 +29,8 @@ pub struct Exhaustive {
     profiles: Vec<Profile>,
     sizes: Vec<DataSize>,
     full: DataSize,
+    /// Runs of size 0 are asked for as well.
+    measures_zero_shot: bool,
     sent: bool,
     finished: bool,
 }
@@ -59,9 +61,46 @@ impl Exhaustive {
             sizes: sizes.to_vec(),
             profiles,
             full,
+            measures_zero_shot: false,
             sent: false,
             finished: false,
         })
+    }
+
+    /// The same for a selection whose losses are yet to be measured: a ranking by the loss before fine-tuning needs no size but 0, and
+    /// every other ranking two sizes at least.
+    ///
+    /// # Errors
+    /// As [`Exhaustive::new`].
+    pub fn online(
+        policy: Box<dyn FlatPolicy>,
+        profiles: Vec<Profile>,
+        rungs: &[DataSize],
+        budget: u64,
+    ) -> Result<Self, SimulateError> {
+        if policy.name() == "zero_shot" {
+            return Ok(Self {
+                policy,
+                profiles,
+                sizes: Vec::new(),
+                full: rungs.last().copied().unwrap_or(DataSize::ZERO),
+                measures_zero_shot: true,
+                sent: false,
+                finished: false,
+            });
+        }
+        let count = profiles.len() as u64;
+        let needed = ladder_cost(rungs.get(..2).unwrap_or(rungs)).saturating_mul(count);
+        if needed > budget && policy.interval_source() != IntervalSource::None {
+            return Err(SimulateError::BudgetTooSmall { needed, budget });
+        }
+        Self::new(policy, profiles, rungs, budget)
+    }
+
+    /// Sizes that everybody is trained at, ascending.
+    fn trained(&self) -> Vec<DataSize> {
+        let zero = self.measures_zero_shot.then_some(DataSize::ZERO);
+        zero.into_iter().chain(self.sizes.iter().copied()).collect()
     }
 
     /// The largest size that the budget pays for all.
@@ -74,7 +113,8 @@ impl Exhaustive {
     fn candidates(&self, observed: &Observed) -> Vec<Option<Candidate>> {
         let candidate = |(index, profile): (usize, &Profile)| {
             let mut points = observed.curve(index).to_vec();
-            points.extend(profile.zero_shot.map(|loss| Observation::new(DataSize::ZERO, loss)));
+            let known = profile.zero_shot.map(|loss| Observation::new(DataSize::ZERO, loss));
+            points.extend(observed.zero_shot(index).copied().or(known));
             let curve = LearningCurve::new(points).ok()?;
             Candidate::new(profile.name.clone(), profile.attributes.clone(), curve).ok()
         };
@@ -127,44 +167,28 @@ impl AdaptivePolicy for Exhaustive {
 
     fn next(&mut self, observed: &Observed) -> Step {
         if self.finished {
-            return Step {
-                decision: None,
-                action: Action::Finish,
-            };
+            return Step::FINISHED;
         }
+        let all: Vec<usize> = (0..self.profiles.len()).collect();
         if !self.sent {
             self.sent = true;
-            let sizes = &self.sizes;
-            let all = 0..self.profiles.len();
-            let runs = all
-                .flat_map(|c| {
-                    sizes.iter().map(move |size| Run {
-                        candidate: c,
-                        data_size: *size,
-                    })
-                })
-                .collect();
-            return Step {
-                decision: None,
-                action: Action::Train(runs),
-            };
+            return Step::begin(runs_of(&all, &self.trained()));
         }
         self.finished = true;
-        let scores = order_by_score(
-            self.judged(observed)
-                .into_iter()
-                .map(|(c, forecast)| (c, forecast.log_loss)),
-        );
-        let decision = Decision {
-            data_size: self.budget_size(),
-            trained: self.sizes.clone(),
-            scores,
-            kept: 1,
-        };
-        Step {
-            decision: Some(decision),
-            action: Action::Finish,
-        }
+        let judged = self.judged(observed);
+        let known = |c: usize| judged.iter().any(|(known, _)| *known == c);
+        // Curves of unequal length are not compared, unless there is nothing else.
+        let (racing, _) = still_racing(&all, observed, known);
+        let of_racing = judged.iter().filter(|(c, _)| racing.binary_search(c).is_ok());
+        let scores = order_by_score(of_racing.map(|(c, forecast)| (*c, forecast.log_loss)));
+        Step::end(Decision::last(self.budget_size(), self.trained(), scores))
+    }
+
+    /// All runs are asked for at once: nothing changes.
+    fn amend(&mut self, _budget: u64) {}
+
+    fn forecasts_losses(&self) -> bool {
+        self.policy.name() != "model_size"
     }
 
     fn forecasts(&self, observed: &Observed) -> Vec<Option<FinalForecast>> {

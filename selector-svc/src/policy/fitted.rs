@@ -3,7 +3,7 @@
 //! The fitting is not done here: the forecasts come through the [`crate::ports::Fitter`] port. Where the fitter has no
 //! usable law for a candidate, that candidate is excluded with the fitter's verdict.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::curve::{DataSize, Observation};
 use crate::diagnostics::Warning;
@@ -23,7 +23,8 @@ pub enum Law {
 }
 
 /// How it fits.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct LawFitParameters {
     /// Width of Huber's function on log residuals, 1e-9..=10. `None`: mean squared log residual.
     pub huber_width: Option<f64>,
@@ -49,7 +50,7 @@ impl LawFitParameters {
 }
 
 /// A law's forecasts for one candidate.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct FittedForecast {
     /// In the order of the sizes asked for; the first is the full size.
     pub predictions: Vec<Prediction>,
@@ -58,9 +59,9 @@ pub struct FittedForecast {
 }
 
 /// The fitter's answers by candidate name; `Err` says why there is no law.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct FittedForecasts {
-    by_name: HashMap<String, Result<FittedForecast, String>>,
+    by_name: BTreeMap<String, Result<FittedForecast, String>>,
 }
 
 impl FittedForecasts {
@@ -70,6 +71,14 @@ impl FittedForecasts {
         Self {
             by_name: answers.into_iter().collect(),
         }
+    }
+
+    /// The answer for this candidate: its forecast, or why there is none. `None`: it was not asked for.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Result<&FittedForecast, &str>> {
+        self.by_name
+            .get(name)
+            .map(|answer| answer.as_ref().map_err(String::as_str))
     }
 }
 

@@ -10,7 +10,8 @@
 //! 5. Forecast: the trend of [`crate::trend`] started with slope μ; at D the observed loss.
 //! 6. Keep the best `k[r]`, train them two rungs on, dropping the worst while the bill does not fit; if fewer than two fit,
 //!    try one rung on; if still fewer, stop. Rescore, repeat. The answer is the best of the last kept. The budget is never
-//!    exceeded: where not even the smallest plan fits, [`Geometric::new`] refuses.
+//!    exceeded: where not even the smallest plan fits, [`Geometric::new`] refuses. When the budget is amended, the rounds to come are
+//!    filled anew (step 3) from what is left.
 
 mod history;
 mod plan;
@@ -22,12 +23,14 @@ use crate::curve::{DataSize, Observation};
 use crate::diagnostics::{Warning, WarningCode};
 use crate::error::{InvalidParameter, SimulateError};
 use crate::policy::local_trend::validate_sd;
-use crate::policy::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, order_by_score};
-use crate::schedule::ladder_cost;
+use crate::policy::{
+    Action, AdaptivePolicy, Decision, FinalForecast, Observed, Step, order_by_score, runs_of, still_racing,
+};
 use crate::trend::{Reach, TrendForecast, TrendState, TrendVariances, is_far, mean_slope};
 
 /// Keep divisor, noise model and warm start.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct GeometricParameters {
     /// The keep list divides by this, 1.01..=1000. Default 4.
     pub keep_divisor: f64,
@@ -88,7 +91,8 @@ pub struct Geometric {
     parameters: GeometricParameters,
     plan: GeometricPlan,
     budget: u64,
-    spent: u64,
+    /// The budget was amended since the last round was planned.
+    amended: bool,
     candidates: usize,
     history: Option<History>,
     /// After the first stage: pool slope, and what became of the history.
@@ -129,7 +133,7 @@ impl Geometric {
             plan,
             parameters,
             budget,
-            spent: 0,
+            amended: false,
             candidates,
             history,
             first_stage: None,
@@ -144,12 +148,6 @@ impl Geometric {
     #[must_use]
     pub const fn plan(&self) -> &GeometricPlan {
         &self.plan
-    }
-
-    /// What became of the history; absent without one or before the first stage is observed.
-    #[must_use]
-    pub fn history_report(&self) -> Option<&HistoryReport> {
-        self.first_stage.as_ref()?.report.as_ref()
     }
 
     fn trend(&self, curve: &[Observation], variances: TrendVariances) -> Option<TrendForecast> {
@@ -204,46 +202,27 @@ impl Geometric {
             .filter(|point| point.data_size() == self.plan.full())
     }
 
-    /// How many of `wanted` can be paid at a rung; 0 where fewer than two.
-    fn affordable(&self, wanted: usize, rung: usize) -> usize {
+    /// How many of `wanted` can be paid at a rung with what is left; 0 where fewer than two.
+    fn affordable(&self, wanted: usize, rung: usize, left: u64) -> usize {
         let price = self.plan.size(rung).examples().max(1);
-        let left = self.budget.saturating_sub(self.spent) / price;
-        let fits = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
+        let fits = usize::try_from(left / price).unwrap_or(usize::MAX).min(wanted);
         if fits < 2 { 0 } else { fits }
     }
 
-    /// The next round: (rung, how many go on); `None` to stop.
-    fn next_round(&self, live: usize) -> Option<(usize, usize)> {
+    /// The next round: (rung, how many go on, how many the plan wants to); `None` to stop.
+    fn next_round(&self, live: usize, left: u64) -> Option<(usize, usize, usize)> {
         let last = self.plan.last_rung();
         if self.rung >= last {
             return None;
         }
         let wanted = (*self.plan.keep().get(self.round)?).min(live);
         let two_on = (self.rung + 2).min(last);
-        let fits = self.affordable(wanted, two_on);
+        let fits = self.affordable(wanted, two_on, left);
         if fits > 0 {
-            return Some((two_on, fits));
+            return Some((two_on, fits, wanted));
         }
-        let fits = self.affordable(wanted, self.rung + 1);
-        (fits > 0).then_some((self.rung + 1, fits))
-    }
-
-    fn send(&mut self, live: Vec<usize>, sizes: Vec<DataSize>) -> Action {
-        let runs: Vec<Run> = live
-            .iter()
-            .flat_map(|c| {
-                sizes.iter().map(|size| Run {
-                    candidate: *c,
-                    data_size: *size,
-                })
-            })
-            .collect();
-        self.spent = self
-            .spent
-            .saturating_add(ladder_cost(&sizes).saturating_mul(live.len() as u64));
-        self.live = live;
-        self.sent = sizes;
-        Action::Train(runs)
+        let fits = self.affordable(wanted, self.rung + 1, left);
+        (fits > 0).then_some((self.rung + 1, fits, wanted))
     }
 }
 
@@ -258,43 +237,48 @@ impl AdaptivePolicy for Geometric {
 
     fn next(&mut self, observed: &Observed) -> Step {
         if self.finished {
-            return Step {
-                decision: None,
-                action: Action::Finish,
-            };
+            return Step::FINISHED;
         }
         if self.sent.is_empty() {
-            let action = self.send(self.live.clone(), self.plan.initial_sizes());
-            return Step { decision: None, action };
+            self.sent = self.plan.initial_sizes();
+            return Step::begin(runs_of(&self.live, &self.sent));
         }
         if self.first_stage.is_none() {
             self.start_stage(observed);
         }
+        let left = self.budget.saturating_sub(observed.spent());
+        if std::mem::take(&mut self.amended) {
+            self.plan.refill(self.round, self.rung, left, self.candidates);
+        }
         let scores = self.scores(observed);
         let score = |c: &usize| (*c, scores.get(*c).copied().unwrap_or(f64::INFINITY));
-        let ordered = order_by_score(self.live.iter().map(score));
+        let has_score = |c: usize| scores.get(c).is_some_and(|score| score.is_finite());
+        let (racing, goes_on) = still_racing(&self.live, observed, has_score);
+        let ordered = order_by_score(racing.iter().map(score).filter(|(_, score)| score.is_finite()));
         let trained = std::mem::take(&mut self.sent);
-        let mut decision = Decision {
-            data_size: self.plan.size(self.rung),
-            trained,
-            scores: ordered,
-            kept: 1,
-        };
-        let Some((rung, kept)) = self.next_round(decision.scores.len()) else {
+        let mut decision = Decision::last(self.plan.size(self.rung), trained, ordered);
+        let next = self.next_round(decision.scores.len(), left).filter(|_| goes_on);
+        let Some((rung, kept, wanted)) = next else {
             self.finished = true;
-            return Step {
-                decision: Some(decision),
-                action: Action::Finish,
-            };
+            return Step::end(decision);
         };
         decision.kept = kept;
+        decision.wanted = (wanted > kept).then_some(wanted);
         (self.rung, self.round) = (rung, self.round + 1);
-        let live = decision.scores.iter().take(kept).map(|(c, _)| *c).collect();
-        let action = self.send(live, vec![self.plan.size(rung)]);
+        self.live = decision.scores.iter().take(kept).map(|(c, _)| *c).collect();
+        self.sent = vec![self.plan.size(rung)];
         Step {
             decision: Some(decision),
-            action,
+            action: Action::Train(runs_of(&self.live, &self.sent)),
         }
+    }
+
+    fn amend(&mut self, budget: u64) {
+        (self.budget, self.amended) = (budget, true);
+    }
+
+    fn history_report(&self) -> Option<&HistoryReport> {
+        self.first_stage.as_ref()?.report.as_ref()
     }
 
     fn forecasts(&self, observed: &Observed) -> Vec<Option<FinalForecast>> {
@@ -384,7 +368,7 @@ mod tests {
         let mut policy = policy(8, 9, 400_000);
         let (rungs, observed) = play(&mut policy);
         assert_eq!(rungs.last().map(|r| (r.0, r.2)), Some((25_600, 0)));
-        assert!(policy.spent <= 400_000);
+        assert!(observed.spent() <= 400_000);
         let forecasts = policy.forecasts(&observed);
         assert_eq!(forecasts[0].unwrap().sd, Some(0.0));
         assert!(forecasts.iter().all(Option::is_some));

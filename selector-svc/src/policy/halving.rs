@@ -3,12 +3,15 @@
 //! Rungs `s[1] < s[2] < … < s[N]` = D. The start rung n0 is the largest whose plan `K·C(n0) + Σ ⌈K/ηⁱ⌉·s[n0+i]` fits the
 //! budget, C(n) being the sum of the rungs up to n; but at least [`MIN_START_RUNGS`] rungs. All candidates are trained on rungs 1…n0;
 //! then ⌈live/η⌉ are kept and trained at the next rung, until one is left, the full size is reached, or the next rung does
-//! not fit. Where even the smallest start does not fit, the rule spends more than its budget: the caller is warned.
+//! not fit. Where even the smallest start does not fit, [`Halving::new`] (the rule as replayed) spends more than its budget and the
+//! caller is warned; [`Halving::within`] (for runs that cost) refuses.
 
 use crate::curve::{DataSize, Observation};
-use crate::error::InvalidParameter;
+use crate::error::{InvalidParameter, SimulateError};
 use crate::policy::rwl::{RecentLine, RwlParameters};
-use crate::policy::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, order_by_score};
+use crate::policy::{
+    Action, AdaptivePolicy, Decision, FinalForecast, Observed, Step, order_by_score, runs_of, still_racing,
+};
 use crate::regression::quantile;
 use crate::schedule::ladder_cost;
 use crate::trend::{Calibration, Reach, pooled_trends};
@@ -17,7 +20,8 @@ use crate::trend::{Calibration, Reach, pooled_trends};
 pub const MIN_START_RUNGS: usize = 4;
 
 /// What candidates are compared by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HalvingScore {
     /// Loss extrapolated to the full size by RWL; at the full size the observed loss.
     #[default]
@@ -27,7 +31,8 @@ pub enum HalvingScore {
 }
 
 /// η, score and extrapolation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct HalvingParameters {
     /// Each rung keeps one in η, in 1.01..=1000. Default 2.
     pub eta: f64,
@@ -74,7 +79,6 @@ pub struct Halving {
     rungs: Vec<DataSize>,
     budget: u64,
     planned: u64,
-    spent: u64,
     candidates: usize,
     live: Vec<usize>,
     /// Index of the rung that the live candidates were last sent to; `None` before the first call.
@@ -97,7 +101,6 @@ impl Halving {
             parameters,
             budget,
             planned: 0,
-            spent: 0,
             candidates,
             live: (0..candidates).collect(),
             rung: None,
@@ -107,6 +110,24 @@ impl Halving {
         };
         policy.planned = policy.affordable_plan();
         policy
+    }
+
+    /// The same, but never beyond the budget.
+    ///
+    /// # Errors
+    /// [`SimulateError::BudgetTooSmall`] when the smallest start does not fit.
+    pub fn within(
+        candidates: usize,
+        rungs: Vec<DataSize>,
+        budget: u64,
+        parameters: HalvingParameters,
+    ) -> Result<Self, SimulateError> {
+        let policy = Self::new(candidates, rungs, budget, parameters);
+        let needed = start_cost(candidates, &policy.rungs, policy.start);
+        if needed > budget {
+            return Err(SimulateError::BudgetTooSmall { needed, budget });
+        }
+        Ok(policy)
     }
 
     /// What the plan from the chosen start spends before a rung no longer fits.
@@ -160,23 +181,6 @@ impl Halving {
         };
         candidates.iter().zip(lines).map(score).collect()
     }
-
-    fn send(&mut self, live: Vec<usize>, sizes: &[DataSize]) -> Action {
-        let runs: Vec<Run> = live
-            .iter()
-            .flat_map(|c| {
-                sizes.iter().map(|size| Run {
-                    candidate: *c,
-                    data_size: *size,
-                })
-            })
-            .collect();
-        self.spent = self
-            .spent
-            .saturating_add(ladder_cost(sizes).saturating_mul(live.len() as u64));
-        self.live = live;
-        Action::Train(runs)
-    }
 }
 
 fn start_cost(candidates: usize, rungs: &[DataSize], start: usize) -> u64 {
@@ -211,48 +215,42 @@ impl AdaptivePolicy for Halving {
 
     fn next(&mut self, observed: &Observed) -> Step {
         if self.finished {
-            return Step {
-                decision: None,
-                action: Action::Finish,
-            };
+            return Step::FINISHED;
         }
         let Some(rung) = self.rung else {
             self.rung = Some(self.start);
-            let sizes = self.rungs.get(..=self.start).unwrap_or_default().to_vec();
-            let action = self.send(self.live.clone(), &sizes);
-            return Step { decision: None, action };
+            let sizes = self.rungs.get(..=self.start).unwrap_or_default();
+            return Step::begin(runs_of(&self.live, sizes));
         };
-        let scores = self.scores(observed, &self.live);
-        let ordered = order_by_score(self.live.iter().copied().zip(scores));
+        let has_score = |c: usize| !observed.curve(c).is_empty();
+        let (racing, goes_on) = still_racing(&self.live, observed, has_score);
+        let scores = self.scores(observed, &racing);
+        let ordered = order_by_score(racing.into_iter().zip(scores));
         let trained = if rung == self.start {
             self.rungs.get(..=rung).unwrap_or_default().to_vec()
         } else {
             vec![self.rung_size(rung)]
         };
-        let mut decision = Decision {
-            data_size: self.rung_size(rung),
-            trained,
-            scores: ordered,
-            kept: 1,
-        };
+        let mut decision = Decision::last(self.rung_size(rung), trained, ordered);
         let kept = self.parameters.keep(decision.scores.len());
         let next = self.rung_size(rung + 1);
         let cost = next.examples().saturating_mul(kept as u64);
-        if kept <= 1 || rung + 1 >= self.rungs.len() || self.spent.saturating_add(cost) > self.budget {
+        let fits = observed.spent().saturating_add(cost) <= self.budget;
+        if kept <= 1 || rung + 1 >= self.rungs.len() || !fits || !goes_on {
             self.finished = true;
-            return Step {
-                decision: Some(decision),
-                action: Action::Finish,
-            };
+            return Step::end(decision);
         }
         decision.kept = kept;
         self.rung = Some(rung + 1);
-        let live = decision.scores.iter().take(kept).map(|(c, _)| *c).collect();
-        let action = self.send(live, &[next]);
+        self.live = decision.scores.iter().take(kept).map(|(c, _)| *c).collect();
         Step {
             decision: Some(decision),
-            action,
+            action: Action::Train(runs_of(&self.live, &[next])),
         }
+    }
+
+    fn amend(&mut self, budget: u64) {
+        self.budget = budget;
     }
 
     /// Forecast by the score; the interval's reach is the pooled trend's.
@@ -295,6 +293,11 @@ mod tests {
 
     /// Candidate c has ln loss 1 + c/10 everywhere.
     fn play(policy: &mut Halving) -> Vec<(u64, usize, usize)> {
+        play_for(policy).0
+    }
+
+    /// What was decided, and spent.
+    fn play_for(policy: &mut Halving) -> (Vec<(u64, usize, usize)>, u64) {
         let mut observed = Observed::new(policy.candidates);
         let mut rungs = Vec::new();
         for _ in 0..100 {
@@ -306,7 +309,9 @@ mod tests {
                     decision.leader().unwrap(),
                 ));
             }
-            let Action::Train(runs) = step.action else { return rungs };
+            let Action::Train(runs) = step.action else {
+                return (rungs, observed.spent());
+            };
             for run in runs {
                 let loss = Loss::new((1.0 + run.candidate as f64 / 10.0).exp()).unwrap();
                 observed.insert(run.candidate, Observation::new(run.data_size, loss));
@@ -320,15 +325,30 @@ mod tests {
         // 8·(100+200+400+800) = 12000, then 4·1600, 2·3200: 24800.
         let mut policy = Halving::new(8, ladder(8), 24_800, HalvingParameters::default());
         assert_eq!(policy.planned_examples(), 24_800);
-        assert_eq!(play(&mut policy), [(800, 8, 0), (1600, 4, 0), (3200, 2, 0)]);
-        assert_eq!(policy.spent, 24_800);
+        let (rungs, spent) = play_for(&mut policy);
+        assert_eq!(rungs, [(800, 8, 0), (1600, 4, 0), (3200, 2, 0)]);
+        assert_eq!(spent, 24_800);
     }
 
     #[test]
     fn the_smallest_start_may_exceed_the_budget() {
         let mut policy = Halving::new(8, ladder(8), 100, HalvingParameters::default());
-        assert_eq!(play(&mut policy), [(800, 8, 0)]);
-        assert_eq!((policy.spent, policy.planned_examples()), (12_000, 12_000));
+        let (rungs, spent) = play_for(&mut policy);
+        assert_eq!(rungs, [(800, 8, 0)]);
+        assert_eq!((spent, policy.planned_examples()), (12_000, 12_000));
+    }
+
+    #[test]
+    fn within_its_budget_it_refuses_and_says_what_it_needs() {
+        let within = |budget| Halving::within(8, ladder(8), budget, HalvingParameters::default());
+        assert_eq!(
+            within(11_999).unwrap_err(),
+            SimulateError::BudgetTooSmall {
+                needed: 12_000,
+                budget: 11_999
+            }
+        );
+        assert_eq!(play(&mut within(12_000).unwrap()), [(800, 8, 0)]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::policy::{Exclusion, FlatPolicy, Forecast, IntervalSource, Model, Pool
 use crate::trend::{TrendState, TrendVariances, mean_slope, pooled_trends};
 
 /// Noise model and simulations.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct LocalTrendParameters {
     /// Seeded draws for the win share, 100..=1000000, or 0 for the exact integral. Default 4000.
     pub draws: u32,

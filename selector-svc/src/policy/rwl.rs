@@ -10,7 +10,8 @@ use crate::policy::{Exclusion, FlatPolicy, Forecast, LogLogLine, Model, Pool, St
 use crate::regression::{quantile, weighted_line};
 
 /// τ, window and cap.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct RwlParameters {
     /// Recency scale τ in doublings, > 0. Default 0.7.
     pub recency_doublings: f64,

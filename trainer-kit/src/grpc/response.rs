@@ -111,6 +111,10 @@ pub fn estimate(estimate: Estimate, prices: Option<&PriceTable>) -> wire::Estima
         device_seconds_lower: seconds.map(|range| range.lower),
         device_seconds_upper: seconds.map(|range| range.upper),
         money: prices.map(|prices| money(&prices.price(seconds.map_or(0.0, |range| range.expected)))),
+        model_digest: estimate.inputs.model_digest,
+        data_digest: estimate.inputs.data_digest,
+        parameters: estimate.inputs.parameters,
+        data_examples: estimate.inputs.data_examples,
     }
 }
 

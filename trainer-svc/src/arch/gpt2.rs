@@ -3,8 +3,8 @@
 
 use super::config::{Fields, Heads, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH};
 use super::layers::{
-    Activation, Attention, Frame, attend, causal_mask, check_ids, embed, layer_norm, learned_positions, pieces,
-    split_heads, tied_head, token_rows,
+    Activation, Frame, attend_projected, causal_mask, check_ids, embed, feed_forward, layer_norm, learned_positions,
+    pieces, tied_head, token_rows,
 };
 use super::{ArchError, ConfigError, Decoder, Forward, Linear, WeightLayout};
 use crate::graph::ValueId;
@@ -79,23 +79,15 @@ impl Gpt2 {
         let fused = Self::linear(format!("{path}.attn.c_attn"), width, 3 * width);
         let fused = forward.linear(&fused, normal)?;
         let graph = &mut *forward.graph;
-        let [queries, keys, values] = pieces(graph, fused, 1, [width; 3])?;
-        let queries = graph.scale(queries, self.score_scale(layer))?;
-        let (heads, head) = (self.heads.queries, self.heads.width);
-        let attention = Attention {
-            queries: split_heads(graph, frame, queries, heads, head)?,
-            keys: split_heads(graph, frame, keys, heads, head)?,
-            values: split_heads(graph, frame, values, heads, head)?,
-            mask,
-        };
-        let context = attend(graph, frame, self.heads, attention)?;
+        let projected = pieces(graph, fused, 1, [width; 3])?;
+        let context = attend_projected(graph, frame, self.heads, projected, self.score_scale(layer), mask)?;
         let attended = forward.linear(&Self::linear(format!("{path}.attn.c_proj"), width, width), context)?;
         let x = forward.graph.add(x, attended)?;
 
         let normal = layer_norm(forward, x, &format!("{path}.ln_2"), self.epsilon, true)?;
-        let inner = forward.linear(&Self::linear(format!("{path}.mlp.c_fc"), width, self.inner), normal)?;
-        let inner = self.activation.apply(forward.graph, inner)?;
-        let outer = forward.linear(&Self::linear(format!("{path}.mlp.c_proj"), self.inner, width), inner)?;
+        let inner = Self::linear(format!("{path}.mlp.c_fc"), width, self.inner);
+        let outer = Self::linear(format!("{path}.mlp.c_proj"), self.inner, width);
+        let outer = feed_forward(forward, &inner, self.activation, &outer, normal)?;
         Ok(forward.graph.add(x, outer)?)
     }
 }

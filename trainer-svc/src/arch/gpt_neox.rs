@@ -4,8 +4,8 @@
 
 use super::config::{Fields, Heads, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH};
 use super::layers::{
-    Activation, Attention, Frame, attend, causal_mask, check_ids, embed, layer_norm, pieces, split_heads, tied_head,
-    token_rows,
+    Activation, Attention, Frame, attend, causal_mask, check_ids, embed, feed_forward, layer_norm, pieces, split_heads,
+    tied_head, token_rows,
 };
 use super::rotary::{Keys, Rotary, Tables};
 use super::{ArchError, ConfigError, Decoder, Forward, Linear, WeightLayout};
@@ -121,12 +121,8 @@ impl GptNeoX {
 
     fn inner(&self, forward: &mut Forward<'_>, path: &str, normal: ValueId) -> Result<ValueId, GraphError> {
         let inner = Self::linear(format!("{path}.dense_h_to_4h"), self.width, self.inner, true);
-        let inner = forward.linear(&inner, normal)?;
-        let inner = self.activation.apply(forward.graph, inner)?;
-        forward.linear(
-            &Self::linear(format!("{path}.dense_4h_to_h"), self.inner, self.width, true),
-            inner,
-        )
+        let outer = Self::linear(format!("{path}.dense_4h_to_h"), self.inner, self.width, true);
+        feed_forward(forward, &inner, self.activation, &outer, normal)
     }
 
     fn layer(

@@ -4,7 +4,7 @@
 //! only attention needs the axes apart, `[batch, heads, positions, head width]`.
 
 use super::config::{Fields, Heads};
-use super::{ArchError, ConfigError, Forward};
+use super::{ArchError, ConfigError, Forward, Linear};
 use crate::graph::{Graph, GraphError, Op, ValueId};
 use crate::tensor::{ElementType, Elements, HostTensor};
 
@@ -167,6 +167,40 @@ pub(super) fn attend(
     let context = graph.reshape(context, &[batch, heads.queries, positions, heads.width])?;
     let context = graph.transpose(context, &[0, 2, 1, 3])?;
     graph.reshape(context, &[frame.rows(), heads.query_width()])
+}
+
+/// Attention without rotary positions. `projected`: queries, keys and values, as many heads of each, `[rows, width]`; queries are
+/// multiplied by `scale`. The result: `[rows, width]`.
+pub(super) fn attend_projected(
+    graph: &mut Graph,
+    frame: Frame,
+    heads: Heads,
+    projected: [ValueId; 3],
+    scale: f64,
+    mask: ValueId,
+) -> Result<ValueId, GraphError> {
+    let [queries, keys, values] = projected;
+    let queries = graph.scale(queries, scale)?;
+    let attention = Attention {
+        queries: split_heads(graph, frame, queries, heads.queries, heads.width)?,
+        keys: split_heads(graph, frame, keys, heads.keys, heads.width)?,
+        values: split_heads(graph, frame, values, heads.keys, heads.width)?,
+        mask,
+    };
+    attend(graph, frame, heads, attention)
+}
+
+/// The two layers behind attention, with an activation between them: `[rows, inner.inputs]` to `[rows, outer.outputs]`.
+pub(super) fn feed_forward(
+    forward: &mut Forward<'_>,
+    inner: &Linear,
+    activation: Activation,
+    outer: &Linear,
+    x: ValueId,
+) -> Result<ValueId, GraphError> {
+    let x = forward.linear(inner, x)?;
+    let x = activation.apply(forward.graph, x)?;
+    forward.linear(outer, x)
 }
 
 /// x cut along an axis.

@@ -3,7 +3,7 @@
 
 use super::config::{Fields, Heads, MAX_LAYERS, MAX_POSITIONS, MAX_VOCABULARY, MAX_WIDTH};
 use super::layers::{
-    Activation, Attention, Frame, attend, causal_mask, check_ids, embed, layer_norm, learned_positions, split_heads,
+    Activation, Frame, attend_projected, causal_mask, check_ids, embed, feed_forward, layer_norm, learned_positions,
     tied_head, token_rows,
 };
 use super::{ArchError, ConfigError, Decoder, Forward, Linear, WeightLayout};
@@ -80,28 +80,19 @@ impl Opt {
         x: ValueId,
     ) -> Result<ValueId, GraphError> {
         let layer = |name: &str| Self::linear(format!("{path}.{name}"), self.width, self.width, self.bias);
-        let queries = forward.linear(&layer("q_proj"), x)?;
-        let keys = forward.linear(&layer("k_proj"), x)?;
-        let values = forward.linear(&layer("v_proj"), x)?;
-        let (heads, head) = (self.heads.queries, self.heads.width);
-        let graph = &mut *forward.graph;
-        let queries = graph.scale(queries, self.heads.scale())?;
-        let attention = Attention {
-            queries: split_heads(graph, frame, queries, heads, head)?,
-            keys: split_heads(graph, frame, keys, heads, head)?,
-            values: split_heads(graph, frame, values, heads, head)?,
-            mask,
-        };
-        let context = attend(graph, frame, self.heads, attention)?;
+        let projected = [
+            forward.linear(&layer("q_proj"), x)?,
+            forward.linear(&layer("k_proj"), x)?,
+            forward.linear(&layer("v_proj"), x)?,
+        ];
+        let context = attend_projected(forward.graph, frame, self.heads, projected, self.heads.scale(), mask)?;
         forward.linear(&layer("out_proj"), context)
     }
 
     fn inner(&self, forward: &mut Forward<'_>, path: &str, x: ValueId) -> Result<ValueId, GraphError> {
-        let first = Self::linear(format!("{path}.fc1"), self.width, self.inner, self.bias);
-        let inner = forward.linear(&first, x)?;
-        let inner = self.activation.apply(forward.graph, inner)?;
-        let second = Self::linear(format!("{path}.fc2"), self.inner, self.width, self.bias);
-        forward.linear(&second, inner)
+        let inner = Self::linear(format!("{path}.fc1"), self.width, self.inner, self.bias);
+        let outer = Self::linear(format!("{path}.fc2"), self.inner, self.width, self.bias);
+        feed_forward(forward, &inner, self.activation, &outer, x)
     }
 
     fn layer(

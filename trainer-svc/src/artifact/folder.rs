@@ -7,6 +7,7 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ArtifactError;
+use crate::files::sync_folder;
 
 /// What is done with a folder that has the target's name already. An empty one is always taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -192,15 +193,6 @@ fn check_target(target: &Path, existing: Existing) -> Result<(), ArtifactError> 
         }
     }
     Ok(())
-}
-
-/// Brings the names in a folder to disk, where the system opens folders.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    match File::open(path) {
-        Ok(folder) => folder.sync_all(),
-        Err(_) if cfg!(not(unix)) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

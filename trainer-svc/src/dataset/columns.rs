@@ -1,13 +1,15 @@
 //! Parquet files: the same fields, as columns.
 
 use std::fs::File;
+use std::io::{BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parquet::column::page::Page;
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use serde_json::{Map, Value};
@@ -35,7 +37,7 @@ fn rows(file: File, path: &Path, collector: &mut Collector<'_>) -> Result<(), Da
         path: path.to_owned(),
         message: error.to_string(),
     };
-    let reader = SerializedFileReader::new(file).map_err(|error| refuse(&error))?;
+    let reader = SerializedFileReader::new(Guarded(file)).map_err(|error| refuse(&error))?;
     let schema = reader.metadata().file_metadata().schema();
     let wanted = projection(schema, path)?;
     dictionaries(&reader, collector.options.examples).map_err(|error| refuse(&error))?;
@@ -53,7 +55,7 @@ fn rows(file: File, path: &Path, collector: &mut Collector<'_>) -> Result<(), Da
 
 /// Refuses dictionaries that say they have more entries than they have bytes, or than there may be examples: the crate would
 /// set memory aside for all of them, and a process that runs out of memory ends. Other pages are passed over unread.
-fn dictionaries(reader: &SerializedFileReader<File>, limit: usize) -> Result<(), ParquetError> {
+fn dictionaries(reader: &SerializedFileReader<Guarded>, limit: usize) -> Result<(), ParquetError> {
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group)?;
         for column in 0..group.num_columns() {
@@ -81,6 +83,58 @@ fn dictionaries(reader: &SerializedFileReader<File>, limit: usize) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// A file that ends once. The crate passes over a list in a page's header entry by entry, as many as the header claims, whether or
+/// not there are bytes left: a file of 500 bytes would keep it busy for hours.
+struct Guarded(File);
+
+/// What is read from a place in the file on.
+struct GuardedRead {
+    inner: BufReader<File>,
+    ends: u32,
+}
+
+/// The end may be seen so often.
+const ENDS: u32 = 16;
+
+impl Read for GuardedRead {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            self.ends += 1;
+            if self.ends > ENDS {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl Length for Guarded {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for Guarded {
+    type T = GuardedRead;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        let inner = self.0.get_read(start)?;
+        Ok(GuardedRead { inner, ends: 0 })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // The crate would set the memory aside before it looks.
+        if start.saturating_add(length as u64) > self.0.len() {
+            return Err(ParquetError::EOF(format!(
+                "{length} bytes from {start} on, in a file of {}",
+                self.0.len()
+            )));
+        }
+        self.0.get_bytes(start, length)
+    }
 }
 
 /// The schema with the known columns only.

@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::files;
+
 /// Bytes kept in reserve, so that the end of a run can be written when the disk is full.
 const BALLAST_BYTES: usize = 256 << 10;
 
@@ -16,11 +18,6 @@ pub type Permit = Arc<dyn Fn(&Path, usize) -> io::Result<()> + Send + Sync>;
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Makes what happened in a folder (files made, renamed, removed) last.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// Writes to the state folder. Clones are the same one.
@@ -67,22 +64,12 @@ impl Disk {
     /// Writes a file and makes its content last; not its name.
     pub(super) fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.permit(path, bytes.len())?;
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        files::write_lasting(path, bytes)
     }
 
     /// Writes a file so that its place holds the old or the new content, whatever happens.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let beside = path.with_added_extension("partial");
-        let replaced = self
-            .write_new(&beside, bytes)
-            .and_then(|()| fs::rename(&beside, path))
-            .and_then(|()| path.parent().map_or(Ok(()), sync_folder));
-        if replaced.is_err() {
-            let _ = fs::remove_file(&beside);
-        }
-        replaced
+        files::replace(path, |beside| self.write_new(beside, bytes))
     }
 
     /// Opens a file to append to.

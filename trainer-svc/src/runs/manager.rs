@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use trainer_kit::Refusal;
-use trainer_kit::capability::{Capabilities, Estimate, Info, check_estimate};
+use trainer_kit::capability::{Capabilities, Estimate, Info, Inputs, check_estimate};
 use trainer_kit::run::Run;
 use trainer_kit::spec::{Spec, Violation};
 use trainer_kit::state::{Failure, RunState};
@@ -220,6 +220,7 @@ impl Manager {
             infeasible: Some((reason_of(failure.failure), failure.detail)),
             memory_bytes: None,
             device_seconds: None,
+            inputs: Inputs::default(),
         }))
     }
 

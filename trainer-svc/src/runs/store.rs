@@ -18,9 +18,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::disk::{Disk, Permit, sync_folder};
+use super::disk::{Disk, Permit};
 use super::journal::{Journal, Read};
 use super::record::{FORMAT, Header, Line};
+use crate::files::sync_folder;
 
 /// Name of a run's header.
 const HEADER: &str = "run.json";

@@ -19,6 +19,13 @@ const STATE_FILE: &str = "state.safetensors";
 /// Name of the tuned weights' folder in the run's folder.
 pub(crate) const ARTIFACT_FOLDER: &str = "artifact";
 
+/// The smallest shape of a graph: it shows which weights there are.
+pub(super) const SMALLEST: GraphShape = GraphShape {
+    rows: 1,
+    length: 2,
+    training: false,
+};
+
 /// A run's model and data.
 pub(super) struct Prepared<'a> {
     pub(super) job: &'a Job,
@@ -122,6 +129,16 @@ impl<'a> Prepared<'a> {
         self.job.sizes.iter().take(stage).map(|&size| self.steps(size)).sum()
     }
 
+    /// Is this the last of the sizes?
+    pub(super) fn is_last(&self, index: usize) -> bool {
+        index + 1 == self.job.sizes.len()
+    }
+
+    /// Does the method put a prompt before every text that is not somebody's result?
+    pub(super) fn has_new_prompt(&self) -> bool {
+        matches!(self.job.tuning.method, Method::Prompt(_)) && self.job.initial_adapter.is_none()
+    }
+
     pub(super) fn announce(&self, observer: &mut dyn Observer) {
         let size = |shape: &[usize]| shape.iter().product::<usize>() as u64;
         let frozen: u64 = self.frozen.iter().map(|weight| size(&weight.shape)).sum();
@@ -178,8 +195,7 @@ impl<'a> Prepared<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
         let Some(folder) = &self.job.folder else { return Ok(()) };
-        let is_last = index + 1 == self.job.sizes.len();
-        if is_last && self.job.sizes.last().is_some_and(|&size| size > 0) {
+        if self.is_last(index) && self.job.sizes.last().is_some_and(|&size| size > 0) {
             let target = folder.join(ARTIFACT_FOLDER);
             self.write_artifact(&target, tuner)?;
             observer.report(Report::Note(format!("tuned weights: {}", target.display())));
@@ -320,12 +336,7 @@ fn sequence_length(job: &Job, model: &Model) -> Result<usize, TrainError> {
 
 /// What is frozen and what is trained, from a graph of the smallest shape.
 fn weights(job: &Job, model: &Model) -> Result<(Vec<Parameter>, Vec<Trainable>), TrainError> {
-    let shape = GraphShape {
-        rows: 1,
-        length: 2,
-        training: false,
-    };
-    let Tuned { frozen, trainable, .. } = job.tuning.method.build(model.decoder.as_ref(), shape)?;
+    let Tuned { frozen, trainable, .. } = job.tuning.method.build(model.decoder.as_ref(), SMALLEST)?;
     Ok((frozen, trainable))
 }
 

@@ -58,6 +58,15 @@ impl<'p> Stage<'p> {
         })
     }
 
+    pub(super) fn prepared(&self) -> &'p Prepared<'p> {
+        self.prepared
+    }
+
+    /// Which of the sizes it is.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     pub(super) fn size(&self) -> usize {
         self.size
     }
@@ -234,7 +243,7 @@ impl<'p> Stage<'p> {
     }
 
     /// Measures and reports the held-out loss of this size.
-    pub(super) fn measure(&mut self, tuner: &mut Tuner<'_>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    pub(super) fn measure(&self, tuner: &mut Tuner<'_>, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let measurement = match self.best {
             Some(best) => best,
             None => self.evaluate(tuner)?,

@@ -4,7 +4,7 @@
 //! leaves the old state or the new one, never half of one.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
@@ -12,6 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::files;
 use crate::tensor::{Elements, HostTensor};
 
 /// Version of the file's meaning. A reader refuses others.
@@ -98,7 +99,7 @@ pub fn save(path: &Path, position: &Position, tensors: &Tensors) -> Result<(), S
         .map_err(|error| foreign(error.to_string()))?;
     let metadata = std::iter::once((POSITION.to_owned(), document)).collect();
     let file = safetensors::serialize(views, Some(metadata)).map_err(|error| foreign(error.to_string()))?;
-    write_atomically(path, &file).map_err(|error| StateError::Io {
+    files::replace(path, |beside| files::write_lasting(beside, &file)).map_err(|error| StateError::Io {
         path: path.to_owned(),
         error,
     })
@@ -169,28 +170,6 @@ fn host_tensor(view: &TensorView<'_>) -> Result<HostTensor, String> {
         .map(|bytes| f32::from_le_bytes(*bytes))
         .collect();
     HostTensor::new(view.shape(), Elements::F32(elements)).map_err(|error| error.to_string())
-}
-
-/// Writes a file so that its place holds the old or the new content, whatever happens.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".partial");
-    let beside = PathBuf::from(beside);
-    let written = (|| {
-        let mut file = std::fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => std::fs::File::open(folder)?.sync_all(),
-            _ => Ok(()),
-        }
-    })();
-    if written.is_err() {
-        // The attempt may not exist, or its disk is gone: there is nothing more to do about it.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 //! A model on a device while it is tuned: weights and optimizer state in device memory, programs by batch shape.
 
+mod bindings;
+
 use std::collections::BTreeMap;
 
+use self::bindings::{Own, Scalars, Weight, advance, frozen_inputs, update_bindings, update_names};
 use super::TrainError;
 use super::measure::{ExampleLoss, Measurement};
-use super::programs::{self, Blueprint, LOSS, ROW_LOSSES, TARGETS, WEIGHTS, sum_name};
+use super::programs::{self, Blueprint, LOSS, ROW_LOSSES};
 use super::state::Tensors;
 use crate::arch::Decoder;
 use crate::dataset::{Batch, Batches};
-use crate::method::{DropoutMask, GraphShape, INPUT_IDS, Method, Trainable};
-use crate::optimizer::{self, AdamW};
+use crate::method::{DropoutMask, GraphShape, Method, Trainable};
+use crate::optimizer::AdamW;
 use crate::session::{Buffer, Device, Program, StopToken};
-use crate::tensor::{ElementType, Elements, HostTensor};
+use crate::tensor::{ElementType, HostTensor};
 
 /// Rows and length of a batch.
 type Shape = (usize, usize);
@@ -38,42 +41,10 @@ pub(crate) struct StepOutcome {
     pub(crate) gradient_norm: f64,
 }
 
-/// A trained weight with its moments.
-struct Weight {
-    trainable: Trainable,
-    value: Buffer,
-    /// First and second moment; absent while nothing is trained.
-    moments: Option<[Buffer; 2]>,
-    /// Where the next generation of value and moments goes; absent where it is written in place.
-    next: Option<[Buffer; 3]>,
-    /// Gradients added up; absent where a step has one batch.
-    sum: Option<[Buffer; 2]>,
-}
-
 /// A program for a batch shape.
 struct Compiled {
     program: Program,
     own: Own,
-}
-
-/// What belongs to one program: its batch, its result, and which frozen weights it reads.
-struct Own {
-    frozen: Vec<String>,
-    masks: Vec<(DropoutMask, Buffer)>,
-    ids: Buffer,
-    targets: Buffer,
-    weights: Buffer,
-    result: Buffer,
-}
-
-/// The scalars of an update.
-struct Scalars {
-    learning_rate: Buffer,
-    weight_decay: Buffer,
-    bias_correction_1: Buffer,
-    bias_correction_2: Buffer,
-    clip_norm: Buffer,
-    gradient_norm: Buffer,
 }
 
 /// A model that is tuned, or only evaluated.
@@ -101,32 +72,17 @@ impl<'a> Tuner<'a> {
         trainable: &[Trainable],
         stop: StopToken,
     ) -> Result<Self, TrainError> {
-        let scalar = || device.zeros(ElementType::F32, &[]);
-        let scalars = Scalars {
-            learning_rate: scalar()?,
-            weight_decay: scalar()?,
-            bias_correction_1: scalar()?,
-            bias_correction_2: scalar()?,
-            clip_norm: scalar()?,
-            gradient_norm: scalar()?,
-        };
-        let weight = |trainable: &Trainable| -> Result<Weight, TrainError> {
-            Ok(Weight {
-                trainable: trainable.clone(),
-                value: device.zeros(ElementType::F32, &trainable.shape)?,
-                moments: None,
-                next: None,
-                sum: None,
-            })
-        };
         Ok(Self {
             device: device.clone(),
             decoder,
             method,
             adamw: AdamW::default(),
             frozen: BTreeMap::new(),
-            weights: trainable.iter().map(weight).collect::<Result<_, _>>()?,
-            scalars,
+            weights: trainable
+                .iter()
+                .map(|weight| Weight::new(device, weight))
+                .collect::<Result<_, _>>()?,
+            scalars: Scalars::new(device)?,
             steps: BTreeMap::new(),
             accumulations: BTreeMap::new(),
             update: None,
@@ -222,7 +178,7 @@ impl<'a> Tuner<'a> {
     /// One optimizer step on one batch, or on several whose gradients are added up.
     pub(crate) fn step(&mut self, batches: &[Batch], settings: &StepSettings) -> Result<StepOutcome, TrainError> {
         let tokens: usize = batches.iter().map(|batch| batch.tokens).sum();
-        self.write_scalars(settings)?;
+        self.scalars.write(&self.device, settings, &self.adamw)?;
         let loss = match batches {
             [batch] => self.step_at_once(batch, tokens, settings)?,
             _ => self.step_by_parts(batches, tokens, settings)?,
@@ -421,26 +377,6 @@ impl<'a> Tuner<'a> {
             .collect()
     }
 
-    fn write_scalars(&self, settings: &StepSettings) -> Result<(), TrainError> {
-        // Steps are far below 2^31: a bias correction of 1 is reached long before.
-        let exponent = i32::try_from(settings.step + 1).unwrap_or(i32::MAX);
-        let values = [
-            (&self.scalars.learning_rate, settings.learning_rate),
-            (&self.scalars.weight_decay, settings.weight_decay),
-            (&self.scalars.bias_correction_1, 1.0 - self.adamw.beta1.powi(exponent)),
-            (&self.scalars.bias_correction_2, 1.0 - self.adamw.beta2.powi(exponent)),
-            (
-                &self.scalars.clip_norm,
-                settings.clip_norm.unwrap_or(f64::from(f32::MAX)),
-            ),
-        ];
-        for (buffer, value) in values {
-            #[expect(clippy::cast_possible_truncation, reason = "graphs are f32")]
-            self.device.write(buffer, &HostTensor::scalar(value as f32))?;
-        }
-        Ok(())
-    }
-
     fn scalar(&self, buffer: &Buffer) -> Result<f64, TrainError> {
         download_scalar(&self.device, buffer)
     }
@@ -471,126 +407,4 @@ fn download_scalar(device: &Device, buffer: &Buffer) -> Result<f64, TrainError> 
     let tensor = device.download(buffer)?;
     let value = tensor.as_f32().and_then(<[f32]>::first).copied();
     Ok(value.map_or(f64::NAN, f64::from))
-}
-
-fn frozen_inputs<'b>(
-    names: &'b [String],
-    frozen: &'b BTreeMap<String, Buffer>,
-) -> impl Iterator<Item = (&'b str, &'b Buffer)> {
-    names
-        .iter()
-        .filter_map(|name| frozen.get(name).map(|buffer| (name.as_str(), buffer)))
-}
-
-/// The next generation is the present one from now on.
-fn advance(weights: &mut [Weight]) {
-    for weight in weights {
-        if let (Some([value, first, second]), Some([m, v])) = (&mut weight.next, &mut weight.moments) {
-            std::mem::swap(&mut weight.value, value);
-            std::mem::swap(m, first);
-            std::mem::swap(v, second);
-        }
-    }
-}
-
-/// Names of a weight's inputs and outputs in an update.
-struct UpdateNames {
-    value: String,
-    m: String,
-    v: String,
-    sum: String,
-    next_value: String,
-    next_m: String,
-    next_v: String,
-    next_sum: String,
-}
-
-fn update_names(weights: &[Weight]) -> Vec<UpdateNames> {
-    weights
-        .iter()
-        .map(|weight| {
-            let name = &weight.trainable.name;
-            let (m, v, sum) = (format!("m/{name}"), format!("v/{name}"), sum_name(name));
-            UpdateNames {
-                value: name.clone(),
-                next_value: format!("next/{name}"),
-                next_m: format!("next/{m}"),
-                next_v: format!("next/{v}"),
-                next_sum: format!("next/{sum}"),
-                m,
-                v,
-                sum,
-            }
-        })
-        .collect()
-}
-
-struct UpdateBindings<'b> {
-    inputs: Vec<(&'b str, &'b Buffer)>,
-    outputs: Vec<(&'b str, &'b Buffer)>,
-}
-
-fn update_bindings<'b>(weights: &'b [Weight], names: &'b [UpdateNames], scalars: &'b Scalars) -> UpdateBindings<'b> {
-    let mut inputs: Vec<(&str, &Buffer)> = vec![
-        (optimizer::LEARNING_RATE, &scalars.learning_rate),
-        (optimizer::WEIGHT_DECAY, &scalars.weight_decay),
-        (optimizer::BIAS_CORRECTION_1, &scalars.bias_correction_1),
-        (optimizer::BIAS_CORRECTION_2, &scalars.bias_correction_2),
-        (optimizer::CLIP_NORM, &scalars.clip_norm),
-    ];
-    let mut outputs: Vec<(&str, &Buffer)> = vec![(optimizer::GRADIENT_NORM, &scalars.gradient_norm)];
-    for (weight, names) in weights.iter().zip(names) {
-        let Some([m, v]) = &weight.moments else { continue };
-        inputs.extend([(names.value.as_str(), &weight.value), (&names.m, m), (&names.v, v)]);
-        let [next_value, next_m, next_v] = weight.next.as_ref().map_or([&weight.value, m, v], |next| {
-            let [value, m, v] = next;
-            [value, m, v]
-        });
-        outputs.extend([
-            (names.next_value.as_str(), next_value),
-            (&names.next_m, next_m),
-            (&names.next_v, next_v),
-        ]);
-    }
-    UpdateBindings { inputs, outputs }
-}
-
-impl Own {
-    fn fill(&self, device: &Device, batch: &Batch, tokens: usize) -> Result<(), TrainError> {
-        let positions = batch.rows * batch.length;
-        let tensor = |shape: &[usize], elements| {
-            HostTensor::new(shape, elements).map_err(|error| TrainError::Unused(error.to_string()))
-        };
-        // The mean over the predicted tokens of the whole step is a weighted sum.
-        #[expect(clippy::cast_possible_truncation, reason = "graphs are f32")]
-        let share = (1.0 / tokens.max(1) as f64) as f32;
-        let weights = batch.weights.iter().map(|weight| weight * share).collect();
-        device.write(
-            &self.ids,
-            &tensor(&[batch.rows, batch.length], Elements::I64(batch.ids.clone()))?,
-        )?;
-        device.write(
-            &self.targets,
-            &tensor(&[positions], Elements::I64(batch.targets.clone()))?,
-        )?;
-        device.write(&self.weights, &tensor(&[positions], Elements::F32(weights))?)?;
-        Ok(())
-    }
-
-    fn draw(&self, device: &Device, seed: u64, step: u64) -> Result<(), TrainError> {
-        for (mask, buffer) in &self.masks {
-            device.write(buffer, &mask.draw(seed, step))?;
-        }
-        Ok(())
-    }
-
-    fn batch_inputs(&self) -> Vec<(&str, &Buffer)> {
-        let mut inputs: Vec<(&str, &Buffer)> = vec![
-            (INPUT_IDS, &self.ids),
-            (TARGETS, &self.targets),
-            (WEIGHTS, &self.weights),
-        ];
-        inputs.extend(self.masks.iter().map(|(mask, buffer)| (mask.name.as_str(), buffer)));
-        inputs
-    }
 }

@@ -1,10 +1,12 @@
 //! What a run would take, without starting it: memory from the shapes, time from the arithmetic and the pace seen so far.
 
+mod memory;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use trainer_kit::capability::{Estimate, SecondsRange};
+use trainer_kit::capability::{Estimate, Inputs, SecondsRange};
 use trainer_kit::spec::Spec;
 
 use super::{convert, failure};
@@ -19,11 +21,6 @@ const FLOPS_PER_CORE: f64 = 2e10;
 const BYTES_PER_TOKEN: u64 = 3;
 /// The range is so many times below and above what is expected: before and after the pace was measured.
 const UNCERTAINTY: (f64, f64) = (5.0, 2.0);
-/// Floats that a layer keeps for the backward pass, per position and unit of width; with those that live for a moment.
-const ACTIVATIONS: u64 = 40;
-/// Bytes of the library, the process and its buffers.
-const BASE_BYTES: u64 = 150 << 20;
-
 /// Work done in some time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Measured {
@@ -78,6 +75,7 @@ pub(super) fn of(
             infeasible: None,
             memory_bytes: None,
             device_seconds: None,
+            inputs: Inputs::default(),
         });
     };
     let opened = arch::open(folder).map_err(|error| failure::of(&error.into()))?;
@@ -97,7 +95,7 @@ pub(super) fn of(
     let length = chosen.sequence_length.and_then(|length| u64::try_from(length).ok());
     let length = length.unwrap_or(limit.min(DEFAULT_SEQUENCE_LENGTH) as u64);
     let rows = chosen.batch_size.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(1);
-    let bytes = memory_of(&opened, frozen, trained, rows * length);
+    let bytes = memory::of(&opened, &method, [frozen, trained], rows, length)?;
     let infeasible = memory
         .and_then(|memory| u64::try_from(memory).ok())
         .filter(|&memory| bytes > memory)
@@ -112,22 +110,11 @@ pub(super) fn of(
         infeasible,
         memory_bytes: i64::try_from(bytes).ok(),
         device_seconds: tokens.map(|tokens| seconds(flops(frozen + trained, trained, tokens), spec, pace)),
+        inputs: Inputs {
+            parameters: i64::try_from(frozen + trained).ok(),
+            ..Inputs::default()
+        },
     })
-}
-
-/// Weights, moments of those that are trained, and what one step keeps.
-fn memory_of(model: &arch::Model, frozen: u64, trained: u64, positions: u64) -> u64 {
-    let width = model.decoder.embedding_width() as u64;
-    let matrices = model
-        .parameters
-        .iter()
-        .filter(|parameter| parameter.shape.len() == 2)
-        .count() as u64;
-    // About seven matrices a layer, whatever the architecture calls them.
-    let layers = (matrices / 7).max(1);
-    let logits = 3 * positions * model.decoder.vocabulary() as u64;
-    let floats = frozen + 4 * trained + positions * width * layers * ACTIVATIONS + logits;
-    BASE_BYTES + 4 * floats
 }
 
 fn seconds(flops: f64, spec: &Spec, pace: &Pace) -> SecondsRange {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use trainer_kit::capability::{Device, Estimate, SecondsRange};
+use trainer_kit::capability::{Device, Estimate, Inputs, SecondsRange};
 use trainer_kit::event::{Checkpoint, Evaluation, EvaluationKind, Progress, Severity};
 use trainer_kit::spec::Spec;
 use trainer_kit::state::Failure;
@@ -143,6 +143,7 @@ impl Executor for Fake {
                 expected: 2.0,
                 upper: 3.0,
             }),
+            inputs: Inputs::default(),
         })
     }
 

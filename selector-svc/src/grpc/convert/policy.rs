@@ -3,6 +3,7 @@
 use finepick_proto::selector::v1 as wire;
 
 use super::{Violations, count};
+use crate::curve::DataSize;
 use crate::curve::Loss;
 use crate::policy::RankingPolicy;
 use crate::policy::ats::AtsParameters;
@@ -117,6 +118,22 @@ pub(super) fn selection_policy(message: Option<wire::SelectionPolicy>, violation
         Some(Kind::Flat(message)) => {
             SelectionPolicy::Flat(ranking_policy("policy.flat.ranking", message.ranking, violations))
         }
+        Some(Kind::Ats(message)) => {
+            const PATH: &str = "policy.ats";
+            let parameters = ats(
+                &format!("{PATH}.parameters"),
+                message.parameters.unwrap_or_default(),
+                violations,
+            );
+            let size = message.data_size_budget.and_then(|size| {
+                let path = format!("{PATH}.data_size_budget");
+                violations.take(|| path.clone(), DataSize::new(u64::try_from(size).unwrap_or(u64::MAX)))
+            });
+            SelectionPolicy::Ats(parameters, size)
+        }
+        Some(Kind::Exhaustive(_)) => SelectionPolicy::Exhaustive,
+        Some(Kind::Random(_)) => SelectionPolicy::Random,
+        Some(Kind::ZeroShot(_)) => SelectionPolicy::ZeroShot,
     }
 }
 

@@ -121,6 +121,9 @@ fn excluded(candidate: ExcludedCandidate) -> wire::ExcludedCandidate {
         ExclusionReason::TooFewPoints => wire::ExclusionReason::TooFewPoints,
         ExclusionReason::MissingData => wire::ExclusionReason::MissingData,
         ExclusionReason::FitFailed => wire::ExclusionReason::FitFailed,
+        ExclusionReason::TrainerCannot => wire::ExclusionReason::TrainerCannot,
+        ExclusionReason::RunsFailed => wire::ExclusionReason::RunsFailed,
+        ExclusionReason::Budget => wire::ExclusionReason::Budget,
     };
     wire::ExcludedCandidate {
         candidate_id: candidate.candidate,

@@ -15,6 +15,8 @@ pub struct GeometricPlan {
     rungs: Vec<DataSize>,
     /// Ascending indices of the sizes at which all are trained.
     initial: Vec<usize>,
+    /// The keep list before it is filled.
+    least: Vec<usize>,
     /// How many go on at round 1, 2, …
     keep: Vec<usize>,
     cost: u64,
@@ -31,9 +33,11 @@ impl GeometricPlan {
         let mut plan = Self {
             rungs,
             initial: vec![0],
-            keep: keep_list(candidates, keep_divisor),
+            least: keep_list(candidates, keep_divisor),
+            keep: Vec::new(),
             cost: 0,
         };
+        plan.keep.clone_from(&plan.least);
         let last = plan.last_rung();
         let fitting = (STRIDE..=last).rev().map(geometric_sizes).find(|initial| {
             plan.initial.clone_from(initial);
@@ -44,9 +48,9 @@ impl GeometricPlan {
         if needed > budget {
             return Err(SimulateError::BudgetTooSmall { needed, budget });
         }
-        let fill = plan.fill(candidates, budget);
-        plan.keep = plan.keep.iter().map(|k| filled(*k, fill, candidates)).collect();
-        plan.cost = plan.price(candidates, 1.0).min(budget);
+        let fill = largest_fill(|c| plan.price(candidates, c) <= budget);
+        plan.keep = plan.least.iter().map(|k| filled(*k, fill, candidates)).collect();
+        plan.cost = plan.price(candidates, fill).min(budget);
         Ok(plan)
     }
 
@@ -67,9 +71,14 @@ impl GeometricPlan {
 
     /// `K·(initial sizes) + Σ ⌊c·k[r]⌋·s[min(n+2r, N)]`, ended by the full size.
     fn price(&self, candidates: usize, fill: f64) -> u64 {
-        let mut cost = self.first_stage(candidates);
-        let mut rung = self.start();
-        for keep in &self.keep {
+        let rounds = self.price_from(0, self.start(), candidates, fill);
+        self.first_stage(candidates).saturating_add(rounds)
+    }
+
+    /// What the rounds after `round` cost from a rung on.
+    fn price_from(&self, round: usize, mut rung: usize, candidates: usize, fill: f64) -> u64 {
+        let mut cost = 0_u64;
+        for keep in self.least.iter().skip(round) {
             if rung >= self.last_rung() {
                 break;
             }
@@ -80,13 +89,12 @@ impl GeometricPlan {
         cost
     }
 
-    /// The largest c in {3.00, 2.95, …, 1.05} that fits, else 1.
-    fn fill(&self, candidates: usize, budget: u64) -> f64 {
-        let factors = (0..40_u32).map(|i| f64::from(300 - 5 * i) / 100.0);
-        factors
-            .into_iter()
-            .find(|c| self.price(candidates, *c) <= budget)
-            .unwrap_or(1.0)
+    /// Fills the rounds that are yet to come from what is left of an amended budget.
+    pub(super) fn refill(&mut self, round: usize, rung: usize, left: u64, candidates: usize) {
+        let fill = largest_fill(|c| self.price_from(round, rung, candidates, c) <= left);
+        for (keep, least) in self.keep.iter_mut().zip(&self.least).skip(round) {
+            *keep = filled(*least, fill, candidates);
+        }
     }
 
     /// Index of the largest initial rung (n).
@@ -155,6 +163,12 @@ fn keep_list(candidates: usize, divisor: f64) -> Vec<usize> {
         keep.push(live);
     }
     keep
+}
+
+/// The largest c in {3.00, 2.95, …, 1.05} that fits, else 1.
+fn largest_fill(fits: impl Fn(f64) -> bool) -> f64 {
+    let mut factors = (0..40_u32).map(|i| f64::from(300 - 5 * i) / 100.0);
+    factors.find(|c| fits(*c)).unwrap_or(1.0)
 }
 
 /// ⌊c·k⌋, at most K.

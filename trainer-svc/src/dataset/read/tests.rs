@@ -351,6 +351,16 @@ fn a_dictionary_that_claims_too_much_is_refused() {
     );
 }
 
+#[test]
+fn a_list_that_claims_more_entries_than_there_are_bytes_ends_with_the_file() {
+    // An unknown field of the first page's header: a list (type 9) of floating-point numbers (type 7), 2^62 of them.
+    let mut bytes = parquet_file(&["text"], &["", "one", "two", "three"], false);
+    let list = [&[0xf9, 0xf7][..], &[0xff; 8], &[0x3f]].concat();
+    bytes[4..4 + list.len()].copy_from_slice(&list);
+    let error = read("a.parquet", bytes).unwrap_err();
+    assert!(matches!(error, DataError::Parquet { .. }), "{error}");
+}
+
 /// Bounds so small that a spoilt length cannot cost much.
 fn bounded() -> ReadOptions {
     ReadOptions {

@@ -1,0 +1,209 @@
+//! A run in a trainer's hands: made known to it, followed to its end, given up when nothing is heard any more.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use trainer_kit::spec::Spec;
+
+use super::journal::doubled;
+use super::{Live, Shared};
+use crate::ports::{ProgressSink, RunEnd, Trainer, TrainerFault};
+use crate::selection::Outcome;
+
+/// How long a trainer has to end a run that has had its time, and how much later than the trainer we say that it has.
+const GRACE: Duration = Duration::from_mins(1);
+
+/// An attempt whose run has ended.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) trial: usize,
+    pub(super) attempt: u32,
+    pub(super) end: RunEnd,
+}
+
+impl Ended {
+    /// An end that no trainer told: what was set aside is charged.
+    pub(super) fn without_word(trial: usize, attempt: u32, outcome: Outcome, detail: impl Into<String>) -> Self {
+        let end = RunEnd {
+            outcome,
+            detail: detail.into(),
+            device_seconds: None,
+            money_nanos: None,
+            share_done: None,
+            may_be_retried: true,
+        };
+        Self { trial, attempt, end }
+    }
+}
+
+/// Which attempt it is, and what is asked of whom.
+pub(super) struct Order {
+    pub(super) trial: usize,
+    pub(super) attempt: u32,
+    pub(super) trainer: String,
+    pub(super) run_id: String,
+    pub(super) spec: Spec,
+}
+
+/// Follows a run to its end.
+pub(super) async fn attend(shared: Arc<Shared>, order: Order, live: watch::Sender<Live>) -> Ended {
+    let end = match shared.parts.trainers.get(&order.trainer) {
+        Some(trainer) => follow(&shared, trainer.as_ref(), &order, &live).await,
+        // It may be configured again at the next start: nobody else can say what became of the run.
+        None => {
+            tokio::time::sleep(shared.config.patience).await;
+            lost(format!("no trainer is called {:?} any more", order.trainer))
+        }
+    };
+    live.send_if_modified(|live| live.progress.remove(&order.trial).is_some());
+    Ended {
+        trial: order.trial,
+        attempt: order.attempt,
+        end,
+    }
+}
+
+async fn follow(shared: &Shared, trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live>) -> RunEnd {
+    let (mut pause, longest) = shared.config.backoff;
+    let mut silent_since: Option<Instant> = None;
+    loop {
+        let fault = match watched(trainer, order, live).await {
+            Ok(end) => {
+                shared.slots.back(&order.trainer);
+                return end;
+            }
+            Err(fault) => fault,
+        };
+        match fault {
+            TrainerFault::Refused { reason, detail, .. } => {
+                let words = if reason.is_empty() {
+                    detail
+                } else {
+                    format!("{reason}: {detail}")
+                };
+                return refused(words);
+            }
+            TrainerFault::Unavailable { detail, .. } => {
+                let since = *silent_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= shared.config.patience {
+                    return lost(detail);
+                }
+                tracing::warn!(trainer = order.trainer, run = order.run_id, detail, "a trainer is away");
+                shared.slots.away(&order.trainer, Instant::now() + pause);
+                tokio::time::sleep(pause).await;
+                pause = doubled(pause, longest);
+            }
+        }
+    }
+}
+
+/// The run, ended by us when it takes longer than it may and its trainer does not end it.
+async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live>) -> Result<RunEnd, TrainerFault> {
+    let running_since = Arc::new(Mutex::new(None::<Instant>));
+    let run = trainer.run(
+        &order.run_id,
+        order.spec.clone(),
+        sink(order.trial, live, &running_since),
+    );
+    let Some(limit) = order.spec.max_duration else {
+        return run.await;
+    };
+    let late = async {
+        loop {
+            let since = *running_since.lock().unwrap_or_else(PoisonError::into_inner);
+            // What waits in a trainer's queue does not run.
+            let end = since.map(|since| since + limit + GRACE);
+            match end {
+                Some(end) if end <= Instant::now() => break,
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => tokio::time::sleep(limit).await,
+            }
+        }
+    };
+    tokio::pin!(run);
+    tokio::select! {
+        end = &mut run => return end,
+        () = late => {}
+    }
+    let (_, end) = tokio::join!(
+        tokio::time::timeout(GRACE, trainer.cancel(&order.run_id)),
+        tokio::time::timeout(GRACE, &mut run)
+    );
+    let told = match end {
+        Ok(Ok(told)) => Some(told),
+        _ => None,
+    };
+    // A loss that comes at the last moment is a loss.
+    if let Some(observed) = told
+        .clone()
+        .filter(|told| matches!(told.outcome, Outcome::Observed { .. }))
+    {
+        return Ok(observed);
+    }
+    Ok(RunEnd {
+        outcome: Outcome::Failed {
+            failure: "DEADLINE_EXCEEDED".to_owned(),
+        },
+        detail: format!(
+            "it ran longer than {} s, and its trainer did not end it",
+            limit.as_secs()
+        ),
+        device_seconds: told.as_ref().and_then(|told| told.device_seconds),
+        money_nanos: told.as_ref().and_then(|told| told.money_nanos),
+        share_done: told.and_then(|told| told.share_done),
+        may_be_retried: true,
+    })
+}
+
+fn sink(trial: usize, live: &watch::Sender<Live>, running_since: &Arc<Mutex<Option<Instant>>>) -> ProgressSink {
+    let (live, running_since) = (live.clone(), Arc::clone(running_since));
+    Box::new(move |progress| {
+        if !progress.queued {
+            let mut since = running_since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.get_or_insert_with(Instant::now);
+        }
+        live.send_modify(|live| {
+            live.progress.insert(trial, progress);
+        });
+    })
+}
+
+fn lost(detail: String) -> RunEnd {
+    RunEnd {
+        outcome: Outcome::Lost,
+        detail,
+        device_seconds: None,
+        money_nanos: None,
+        share_done: None,
+        may_be_retried: true,
+    }
+}
+
+/// It was never begun, and costs nothing.
+fn refused(detail: String) -> RunEnd {
+    RunEnd {
+        outcome: Outcome::Refused,
+        detail,
+        device_seconds: Some(0.0),
+        money_nanos: Some(0),
+        share_done: Some(0.0),
+        may_be_retried: false,
+    }
+}
+
+/// Asks for the end of a run, again and again until this is dropped: what has been asked for may be asked before the run is known.
+pub(super) async fn cancel(shared: Arc<Shared>, trainer: String, run_id: String) {
+    let (mut pause, longest) = shared.config.backoff;
+    let Some(trainer) = shared.parts.trainers.get(&trainer) else {
+        return;
+    };
+    loop {
+        if let Err(error) = trainer.cancel(&run_id).await {
+            tracing::warn!(%error, run = run_id, "a run cannot be cancelled now");
+        }
+        tokio::time::sleep(pause).await;
+        pause = doubled(pause, longest);
+    }
+}

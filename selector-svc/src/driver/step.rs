@@ -1,0 +1,293 @@
+//! The events of one step: ends that came in, then whatever is due until something has to be waited for. They are written together.
+
+use std::collections::BTreeSet;
+
+use super::attend::Ended;
+use super::journal::{Batch, Halt};
+use super::settle::settle;
+use super::slots::{Member, Permit, Slots};
+use super::{DriverConfig, Shared};
+use crate::curve::DataSize;
+use crate::order;
+use crate::policy::{Exclusion, ExclusionReason};
+use crate::selection::spending::Unit;
+use crate::selection::{
+    CostModel, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, Wait,
+    WaitReason, WorkMode,
+};
+use crate::store::KnownLoss;
+
+/// Slots that were taken for runs that are about to be scheduled: trial, attempt.
+pub(super) type Permits = Vec<((usize, u32), Permit)>;
+
+/// Takes the ends of attempts in; those that are not in hand (any more) are passed over.
+pub(super) fn take_ends(mut batch: Batch, id: &str, ends: &[Ended], config: &DriverConfig) -> Result<Batch, Halt> {
+    for ended in ends {
+        let Some(event) = settle(&batch.state, ended, config, batch.at) else {
+            continue;
+        };
+        batch.losses.extend(known_loss(&batch.state, id, ended));
+        batch = batch.with(event)?;
+    }
+    Ok(batch)
+}
+
+/// What later selections may take over: only losses of the very model and data that were told when this one was prepared.
+fn known_loss(state: &State, id: &str, ended: &Ended) -> Option<KnownLoss> {
+    let Outcome::Observed {
+        observation,
+        model_digest,
+        data_digest,
+    } = &ended.end.outcome
+    else {
+        return None;
+    };
+    let trial = state.trials.get(ended.trial)?;
+    let prepared = state.prepared.as_ref()?;
+    let facts = prepared.contenders.get(trial.contender)?;
+    if *model_digest != facts.model_digest || *data_digest != prepared.data_digest {
+        return None;
+    }
+    Some(KnownLoss {
+        key: order::loss_key(state, trial.contender, trial.data_size)?,
+        observation: *observation,
+        selection: id.to_owned(),
+    })
+}
+
+/// Ends external work whose worker has not reported in time.
+pub(super) fn expired_work(state: &State, now: Millis) -> Vec<Ended> {
+    let running = state.trials.iter().enumerate().filter_map(|(index, trial)| {
+        let (number, attempt) = trial.running()?;
+        attempt
+            .lease_until
+            .filter(|until| *until <= now)
+            .map(|_| (index, number))
+    });
+    running
+        .map(|(trial, attempt)| Ended::without_word(trial, attempt, Outcome::Lost, "its worker did not report in time"))
+        .collect()
+}
+
+/// Begins the end of a selection whose time is over.
+pub(super) fn keep_deadline(batch: Batch) -> Result<Batch, Halt> {
+    let late = batch.state.limits.deadline.is_some_and(|deadline| batch.at >= deadline);
+    if !late || matches!(batch.state.phase, Phase::Stopping(_) | Phase::Ended(_)) {
+        return Ok(batch);
+    }
+    let ending = if batch.state.leader().is_some() {
+        Ending::BudgetExhausted {
+            detail: "its wall time is over".to_owned(),
+        }
+    } else {
+        Ending::Failed {
+            failure: Failure::BudgetTooSmall,
+            detail: "its wall time was over before the first round was judged".to_owned(),
+        }
+    };
+    batch.with(Event::Stopping { ending })
+}
+
+/// What can be done about a trial now.
+enum Offer {
+    /// No trainer may run it within what is left.
+    Never(Unit),
+    /// It can be paid when what is set aside for others was not needed.
+    Later,
+    /// These may run it.
+    Now(Vec<String>),
+}
+
+/// Schedules trials, in their order, as budget, parallelism and slots allow; those that cannot be paid any more are given up.
+/// `wanted` is filled with the trainers that had no slot.
+pub(super) fn schedule(
+    mut batch: Batch,
+    shared: &Shared,
+    id: &str,
+    trials: &[usize],
+    member: &Member,
+    permits: &mut Permits,
+    wanted: &mut BTreeSet<String>,
+) -> Result<Batch, Halt> {
+    for trial in trials {
+        // Its contender may have gone with another one of its trials.
+        if !is_waiting(&batch.state, *trial) {
+            continue;
+        }
+        if let Offer::Never(unit) = offer(&batch.state, shared, *trial, Spending::ZERO) {
+            let exclusion = beyond(&batch.state, *trial, unit);
+            batch = batch.with(Event::TrialGivenUp {
+                trial: *trial,
+                exclusion,
+            })?;
+        }
+    }
+    if batch.state.spec.work_mode == WorkMode::AskTell {
+        return Ok(batch);
+    }
+    let state = &batch.state;
+    let in_hand = state.trials.iter().filter(|trial| trial.running().is_some()).count();
+    let parallelism = state.spec.parallelism.map_or(usize::MAX, |most| most.max(1) as usize);
+    let mut planned = Spending::ZERO;
+    let mut attempts = Vec::new();
+    for trial in trials.iter().copied().filter(|trial| is_waiting(state, *trial)) {
+        if in_hand + attempts.len() >= parallelism {
+            break;
+        }
+        let Offer::Now(trainers) = offer(state, shared, trial, planned) else {
+            // In the order of the plan: a cheaper one does not overtake.
+            break;
+        };
+        let Some(permit) = member.take(trainers.iter().map(String::as_str)) else {
+            wanted.extend(trainers);
+            continue;
+        };
+        let attempt = attempt_of(state, id, trial, permit.trainer());
+        planned = planned.plus(attempt.reserved);
+        permits.push(((trial, attempt.attempt), permit));
+        attempts.push(attempt);
+    }
+    if attempts.is_empty() {
+        return Ok(batch);
+    }
+    batch.with(Event::Scheduled { attempts })
+}
+
+fn is_waiting(state: &State, trial: usize) -> bool {
+    let status = state.trials.get(trial).map(|trial| &trial.status);
+    matches!(status, Some(TrialStatus::Waiting { .. }))
+}
+
+fn price(state: &State, contender: usize, size: DataSize, trainer: &str) -> Spending {
+    let prepared = state.prepared.as_ref();
+    let facts = prepared.and_then(|prepared| prepared.contenders.get(contender));
+    let model = facts.and_then(|facts| facts.costs.get(trainer)).copied();
+    let parameters = facts.and_then(|facts| facts.parameters);
+    model.unwrap_or(CostModel::default()).of(size, parameters)
+}
+
+/// Who may run a trial, if so much more was set aside in this step.
+fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Offer {
+    let Some(waiting) = state.trials.get(trial) else {
+        return Offer::Later;
+    };
+    let facts = state
+        .prepared
+        .as_ref()
+        .and_then(|prepared| prepared.contenders.get(waiting.contender));
+    let mut able: Vec<&str> = facts.map_or_else(Vec::new, |facts| facts.costs.keys().map(String::as_str).collect());
+    if able.is_empty() {
+        // External work has no trainers: its examples are counted all the same.
+        able.push("");
+    }
+    let of = |name: &str| price(state, waiting.contender, waiting.data_size, name);
+    let mut first_unit = None;
+    able.retain(|name| match state.limits.allow(state.spent.plus(of(name))) {
+        Ok(()) => true,
+        Err(unit) => {
+            first_unit.get_or_insert(unit);
+            false
+        }
+    });
+    if let (true, Some(unit)) = (able.is_empty(), first_unit) {
+        return Offer::Never(unit);
+    }
+    let taken = state.spent.plus(state.reserved).plus(planned);
+    able.retain(|name| state.limits.allow(taken.plus(of(name))).is_ok());
+    able.retain(|name| shared.parts.trainers.contains_key(*name) || state.spec.work_mode == WorkMode::AskTell);
+    if able.is_empty() {
+        return Offer::Later;
+    }
+    // Whoever has failed at it is asked again only when nobody else is there.
+    let tried = |name: &&str| waiting.attempts.iter().any(|attempt| attempt.trainer == **name);
+    let fresh: Vec<String> = able
+        .iter()
+        .filter(|name| !tried(name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    if fresh.is_empty() {
+        return Offer::Now(able.into_iter().map(str::to_owned).collect());
+    }
+    Offer::Now(fresh)
+}
+
+fn attempt_of(state: &State, id: &str, trial: usize, trainer: &str) -> ScheduledAttempt {
+    let planned = state.trials.get(trial);
+    let (contender, size, before) = planned.map_or((0, DataSize::ZERO, 0), |trial| {
+        (trial.contender, trial.data_size, trial.attempts.len())
+    });
+    let attempt = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
+    ScheduledAttempt {
+        trial,
+        attempt,
+        trainer: trainer.to_owned(),
+        run_id: order::run_id(state, id, trial, attempt),
+        reserved: price(state, contender, size, trainer),
+        lease_until: None,
+    }
+}
+
+fn beyond(state: &State, trial: usize, unit: Unit) -> Exclusion {
+    let size = state.trials.get(trial).map_or(DataSize::ZERO, |trial| trial.data_size);
+    let word = match unit {
+        Unit::Examples => "examples",
+        Unit::ExampleParameters => "examples times weights",
+        Unit::DeviceSeconds => "device-seconds",
+        Unit::Money => "money",
+    };
+    Exclusion::new(
+        ExclusionReason::Budget,
+        format!("what is left of the budget in {word} does not pay for a run on {size} examples"),
+    )
+}
+
+/// What a selection in this state waits for.
+pub(super) fn wait_of(state: &State, now: Millis, wanted: &BTreeSet<String>, slots: &Slots) -> Wait {
+    let because = |reason, detail: String| Wait { reason, detail };
+    if state.has_ended() {
+        return Wait::default();
+    }
+    if state.paused && !matches!(state.phase, Phase::Stopping(_)) {
+        return because(WaitReason::Paused, String::new());
+    }
+    let in_hand: Vec<&str> = state
+        .trials
+        .iter()
+        .filter_map(|trial| trial.running())
+        .map(|(_, attempt)| attempt.trainer.as_str())
+        .collect();
+    let away = |name: &str| slots.away_until(name).is_some();
+    if let Some(first) = in_hand.first() {
+        if in_hand.iter().all(|name| away(name)) {
+            return because(WaitReason::TrainerUnavailable, format!("{first} does not answer"));
+        }
+        return because(WaitReason::Runs, String::new());
+    }
+    let waiting: Vec<Millis> = state
+        .trials
+        .iter()
+        .filter_map(|trial| match trial.status {
+            TrialStatus::Waiting { not_before } => Some(not_before),
+            _ => None,
+        })
+        .collect();
+    if waiting.is_empty() {
+        return Wait::default();
+    }
+    if waiting.iter().all(|not_before| *not_before > now) {
+        return because(WaitReason::Backoff, String::new());
+    }
+    if state.spec.work_mode == WorkMode::AskTell {
+        return because(WaitReason::Worker, String::new());
+    }
+    match wanted.iter().next() {
+        Some(first) if wanted.iter().all(|name| away(name)) => {
+            because(WaitReason::TrainerUnavailable, format!("{first} does not answer"))
+        }
+        Some(_) => because(WaitReason::NoFreeSlot, String::new()),
+        None => because(
+            WaitReason::TrainerUnavailable,
+            "no trainer that can do it is configured".to_owned(),
+        ),
+    }
+}
