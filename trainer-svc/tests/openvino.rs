@@ -48,7 +48,7 @@ fn eight_training_steps_whole_on_openvino_agree_with_the_cpu() {
         let step = steps::step(&config, &method);
         let (losses, wanted) = steps::train(&cpu, &step, 8);
         assert!(losses[7] < losses[0], "{losses:?}");
-        for (precision, bound) in [(Precision::F32, 7e-6), (Precision::Bf16, 3e-2)] {
+        for (precision, bound) in [(Precision::F32, 7e-6), (Precision::Bf16, 5e-2)] {
             let Some(device) = device("openvino", precision) else {
                 return;
             };

@@ -1,6 +1,7 @@
 //! The same graph without the forms of operators that a provider refuses.
 
 use super::{Graph, GraphError, Node, Op, ValueId};
+use crate::tensor::Elements;
 
 impl Graph {
     /// For `OpenVINO`, whose provider takes neither a layer norm that also gives mean and deviation, nor a sum that leaves a scalar.
@@ -54,7 +55,9 @@ impl Graph {
         };
         let row = self.reshape(x, &[1, self.shape(x).iter().product()])?;
         let total = self.reduce_sum(row, &[1], false)?;
-        let scalar = self.reshape(total, &[])?;
+        // Nor does it take the empty shape of a reshape to a scalar.
+        let first = self.scalar(Elements::I64(vec![0]));
+        let scalar = self.gather(total, first, 0)?;
         self.replace(scalar, sum);
         Ok(())
     }
@@ -103,7 +106,10 @@ mod tests {
         let vector = |elements: &[f32]| HostTensor::vector(elements.to_vec());
         let elements = (0..12u8).map(|i| f32::from(i * 7 % 12) / 3.0 - 1.5).collect();
         let inputs = BTreeMap::from([
-            ("x".to_owned(), HostTensor::new([3, 4], Elements::F32(elements)).unwrap()),
+            (
+                "x".to_owned(),
+                HostTensor::new([3, 4], Elements::F32(elements)).unwrap(),
+            ),
             ("scale".to_owned(), vector(&[1.0, 0.5, -2.0, 1.5])),
             ("bias".to_owned(), vector(&[0.0, 0.25, 1.0, -1.0])),
         ]);

@@ -59,7 +59,7 @@ impl Device {
             None if kind == Kind::Cpu => None,
             // Whether the provider works is seen when the first session is made.
             None => {
-                open(&onnx::copy(ElementType::F32)).map_err(|error| unavailable(&error))?;
+                open(&probe()).map_err(|error| unavailable(&error))?;
                 None
             }
         };
@@ -255,6 +255,16 @@ impl Device {
     fn failed(&self, error: &ort::Error) -> SessionError {
         SessionError::failed(&self.info().name, error)
     }
+}
+
+/// A model that shows whether a provider works. `OpenVINO`'s does not take one that only copies.
+fn probe() -> Vec<u8> {
+    let mut graph = Graph::new();
+    let squared = graph.input("x", ElementType::F32, [2]).and_then(|x| graph.mul(x, x));
+    if let Ok(squared) = squared {
+        graph.output(squared);
+    }
+    onnx::export(&graph)
 }
 
 /// A session for a model, with the provider and options of a device.
