@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::pedantic,
+    clippy::large_enum_variant,
     missing_docs,
     reason = "generated code; its documentation is that of the .proto files"
 )]

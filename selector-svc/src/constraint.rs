@@ -200,7 +200,7 @@ impl Constraints {
 }
 
 /// Bytes as people compare them, three significant digits or better.
-fn gibibytes(bytes: f64) -> String {
+pub(crate) fn gibibytes(bytes: f64) -> String {
     let value = bytes / f64::from(1_u32 << 30);
     if value >= 100.0 {
         format!("{value:.0}")

@@ -327,3 +327,6 @@ fn described(lower: Option<f64>, upper: Option<f64>, level: f64, ends: &[String;
         (None, None) => format!("too uncertain to name an interval between {} and {}", ends[0], ends[1]),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,23 +2,26 @@
 
 pub mod convert;
 mod fitter_client;
+mod host;
+mod selections;
+mod watch;
 
 use std::sync::Arc;
 
 use finepick_proto::selector::v1 as wire;
-use finepick_proto::selector::v1::selector_service_server::{SelectorService, SelectorServiceServer};
+use finepick_proto::selector::v1::selector_service_server::SelectorService;
 use finepick_proto::selector::v1::{
     RankCandidatesRequest, RankCandidatesResponse, SimulateSelectionRequest, SimulateSelectionResponse,
 };
-use svc_kit::BoxError;
-use svc_kit::client::Transport;
 use svc_kit::limits::CpuSlots;
-use svc_kit::server::{App, Context};
 use tonic::{Request, Response, Status};
 
 pub use self::fitter_client::FitterClient;
+pub use self::host::{Parts, app, assemble, host, open_store, trainers};
+pub use self::selections::{EventStream, Selections};
 
-use crate::config::{Config, SelectorConfig};
+use crate::config::SelectorConfig;
+use crate::desk::Desk;
 use crate::policy::fitted::FittedForecasts;
 use crate::ports::{FitRequest, Fitter};
 use crate::{ranking, simulate};
@@ -30,6 +33,8 @@ pub struct Service {
     max_candidates: usize,
     /// Rankings and replays being computed: the work is pure CPU and must not crowd out the runtime.
     slots: CpuSlots,
+    /// Absent: there is no store.
+    selections: Option<Selections>,
 }
 
 impl std::fmt::Debug for Service {
@@ -48,7 +53,22 @@ impl Service {
             fitter,
             max_candidates: config.max_candidates,
             slots: CpuSlots::new(config.slots()),
+            selections: None,
         }
+    }
+
+    /// The same with durable selections; `shutdown` ends their streams.
+    #[must_use]
+    pub fn with_selections(self, desk: Desk, shutdown: svc_kit::shutdown::Token) -> Self {
+        let selections = Selections::new(desk, self.slots.clone(), shutdown);
+        Self {
+            selections: Some(selections),
+            ..self
+        }
+    }
+
+    fn selections(&self) -> Result<&Selections, Status> {
+        self.selections.as_ref().ok_or_else(host::no_store)
     }
 
     async fn fitted(&self, request: Option<FitRequest>) -> Result<Option<FittedForecasts>, Status> {
@@ -94,149 +114,131 @@ impl SelectorService for Service {
 
     async fn estimate_selection(
         &self,
-        _: Request<wire::EstimateSelectionRequest>,
+        request: Request<wire::EstimateSelectionRequest>,
     ) -> Result<Response<wire::EstimateSelectionResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.estimate(request.into_inner()).await
     }
 
     async fn create_selection(
         &self,
-        _: Request<wire::CreateSelectionRequest>,
+        request: Request<wire::CreateSelectionRequest>,
     ) -> Result<Response<wire::CreateSelectionResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.create(request.into_inner()).await
     }
 
     async fn get_selection(
         &self,
-        _: Request<wire::GetSelectionRequest>,
+        request: Request<wire::GetSelectionRequest>,
     ) -> Result<Response<wire::GetSelectionResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.get(request.into_inner()).await
     }
 
     async fn list_selections(
         &self,
-        _: Request<wire::ListSelectionsRequest>,
+        request: Request<wire::ListSelectionsRequest>,
     ) -> Result<Response<wire::ListSelectionsResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.list(request.into_inner()).await
     }
 
     async fn delete_selection(
         &self,
-        _: Request<wire::DeleteSelectionRequest>,
+        request: Request<wire::DeleteSelectionRequest>,
     ) -> Result<Response<wire::DeleteSelectionResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.delete(request.into_inner()).await
     }
 
     async fn cancel_selection(
         &self,
-        _: Request<wire::CancelSelectionRequest>,
+        request: Request<wire::CancelSelectionRequest>,
     ) -> Result<Response<wire::CancelSelectionResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.cancel(request.into_inner()).await
     }
 
     async fn pause_selection(
         &self,
-        _: Request<wire::PauseSelectionRequest>,
+        request: Request<wire::PauseSelectionRequest>,
     ) -> Result<Response<wire::PauseSelectionResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.pause(request.into_inner()).await
     }
 
     async fn resume_selection(
         &self,
-        _: Request<wire::ResumeSelectionRequest>,
+        request: Request<wire::ResumeSelectionRequest>,
     ) -> Result<Response<wire::ResumeSelectionResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.resume(request.into_inner()).await
     }
 
     async fn amend_budget(
         &self,
-        _: Request<wire::AmendBudgetRequest>,
+        request: Request<wire::AmendBudgetRequest>,
     ) -> Result<Response<wire::AmendBudgetResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.amend(request.into_inner()).await
     }
 
     async fn clone_selection(
         &self,
-        _: Request<wire::CloneSelectionRequest>,
+        request: Request<wire::CloneSelectionRequest>,
     ) -> Result<Response<wire::CloneSelectionResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.what_if(request.into_inner()).await
     }
 
     async fn list_trials(
         &self,
-        _: Request<wire::ListTrialsRequest>,
+        request: Request<wire::ListTrialsRequest>,
     ) -> Result<Response<wire::ListTrialsResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.trials(request.into_inner()).await
     }
 
     async fn list_decisions(
         &self,
-        _: Request<wire::ListDecisionsRequest>,
+        request: Request<wire::ListDecisionsRequest>,
     ) -> Result<Response<wire::ListDecisionsResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.decisions(request.into_inner()).await
     }
 
     async fn get_report(
         &self,
-        _: Request<wire::GetReportRequest>,
+        request: Request<wire::GetReportRequest>,
     ) -> Result<Response<wire::GetReportResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.report(request.into_inner()).await
     }
 
     async fn get_certificate(
         &self,
-        _: Request<wire::GetCertificateRequest>,
+        request: Request<wire::GetCertificateRequest>,
     ) -> Result<Response<wire::GetCertificateResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.certificate(request.into_inner()).await
     }
 
     async fn verify_certificate(
         &self,
-        _: Request<wire::VerifyCertificateRequest>,
+        request: Request<wire::VerifyCertificateRequest>,
     ) -> Result<Response<wire::VerifyCertificateResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        let (json, digest) = convert::selection::verify_request(request.into_inner())?;
+        let found = self.slots.run(move || Desk::verify(&json, &digest)).await?;
+        Ok(Response::new(convert::selection::verification(found)))
     }
 
     async fn request_work(
         &self,
-        _: Request<wire::RequestWorkRequest>,
+        request: Request<wire::RequestWorkRequest>,
     ) -> Result<Response<wire::RequestWorkResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.request_work(request.into_inner()).await
     }
 
     async fn report_observation(
         &self,
-        _: Request<wire::ReportObservationRequest>,
+        request: Request<wire::ReportObservationRequest>,
     ) -> Result<Response<wire::ReportObservationResponse>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.report_observation(request.into_inner()).await
     }
 
-    type WatchSelectionStream = futures::stream::BoxStream<'static, Result<wire::WatchSelectionResponse, Status>>;
+    type WatchSelectionStream = EventStream;
 
     async fn watch_selection(
         &self,
-        _: Request<wire::WatchSelectionRequest>,
+        request: Request<wire::WatchSelectionRequest>,
     ) -> Result<Response<Self::WatchSelectionStream>, Status> {
-        Err(Status::unimplemented("selections are not served yet"))
+        self.selections()?.watch(request.into_inner()).await
     }
-}
-
-/// The selector with a fitter over any transport: another process, or a service in this one.
-pub fn app(fitter: Transport, config: &SelectorConfig, context: &Context) -> App {
-    let fitter = Arc::new(FitterClient::new(fitter, context.max_message_bytes));
-    let server = SelectorServiceServer::new(Service::new(fitter, config))
-        .max_decoding_message_size(context.max_message_bytes)
-        .max_encoding_message_size(context.max_message_bytes);
-    App::new()
-        .service(server)
-        .descriptor_set(finepick_proto::FILE_DESCRIPTOR_SET)
-}
-
-/// What the process serves.
-///
-/// # Errors
-/// The fitter's endpoint is no URL, or its certificates cannot be read.
-#[expect(clippy::unused_async, reason = "svc_kit::run awaits what it starts")]
-pub async fn assemble(config: Config, context: Context) -> Result<App, BoxError> {
-    Ok(app(Transport::remote(&config.fitter)?, &config.selector, &context))
 }

@@ -7,21 +7,25 @@
 //! - [`schedule`]: ladders of data sizes.
 //! - [`policy`]: one file each; flat policies order candidates from equally long curves, adaptive ones spend step by step.
 //! - [`constraint`]: who may be chosen. [`metrics`]: how good a choice was.
-//! - [`ranking`], [`simulate`]: the two questions and their answers.
+//! - [`ranking`], [`simulate`]: the two questions and their answers. [`conclude`]: what follows from decisions and forecasts.
 //! - [`selection`]: a selection as a durable state machine. [`plan`]: its preparation. [`race`]: its policy on its events.
 //! - [`report`], [`crossover`], [`what_if`], [`certificate`], [`regret`]: what came of it, how sure it is, and how to check it;
 //!   [`explain`] has the words.
 //! - [`ports`]: what adapters provide. [`order`]: what a trial is to its trainer.
 //!
-//! With the feature `server` (the default) come the driver, the trainers' adapter, the configuration and the gRPC service.
+//! With the feature `server` (the default) come the driver, the desk for callers, the trainers' adapter, the configuration and the gRPC service.
 
 pub mod certificate;
+pub mod conclude;
 pub mod constraint;
 pub mod crossover;
 pub mod curve;
 pub mod diagnostics;
 pub mod error;
 pub mod explain;
+mod field;
+#[cfg(test)]
+mod fixture;
 pub mod metrics;
 pub mod order;
 pub mod plan;
@@ -43,6 +47,8 @@ pub mod win_share;
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod desk;
 #[cfg(feature = "server")]
 pub mod driver;
 #[cfg(feature = "server")]

@@ -1,12 +1,23 @@
 //! From the question and what the trainers say: who takes part, on which ladder, with which limits, at what cost. Pure: whoever
 //! prepares a selection asks the trainers first ([`probe_sizes`]) and brings their answers ([`Told`]).
 
-use std::collections::BTreeMap;
+mod budget;
+mod check;
+mod line_up;
+#[cfg(test)]
+mod tests;
 
-use crate::curve::DataSize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use self::budget::{Course, limits};
+pub use self::check::check;
+use self::line_up::LineUp;
+use crate::curve::{DataSize, Loss};
 use crate::error::InvalidParameter;
 use crate::ports::{RunEstimate, TrainerDescription, TrainerFault};
 use crate::selection::{BudgetSpec, Failure, Limits, Prepared, SelectionSpec, State};
+use crate::simulate::NamedHistory;
 use crate::store::KnownForecast;
 
 /// A trainer's answers for one contender, by size.
@@ -32,12 +43,6 @@ pub struct Digests {
     pub models: Vec<String>,
     /// [`model_key`] by contender; `None` where the digest is not told.
     pub model_keys: Vec<Option<String>>,
-}
-
-/// All that is wrong with a spec: path of the field below the spec, and what is wrong with it.
-#[must_use]
-pub fn check(_spec: &SelectionSpec) -> Vec<(String, String)> {
-    Vec::new()
 }
 
 /// Sizes to ask estimates for: smallest and full. `data_examples`: what a trainer said that the data hold, where the spec does not
@@ -71,28 +76,205 @@ pub fn model_key(spec: &SelectionSpec, contender: usize, model_digest: &str) -> 
     let parts = (model_digest, &method.method, &method.hyperparameters);
     let text = serde_json::to_string(&parts).ok()?;
     let digest = Sha256::digest(text.as_bytes());
-    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut key = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        let _ = write!(key, "{byte:02x}");
+    }
+    Some(key)
 }
 
 /// Digests of models and data, as told: what earlier losses and forecasts are looked up by.
 #[must_use]
-pub fn digests(_spec: &SelectionSpec, _told: &Told) -> Digests {
-    Digests::default()
+pub fn digests(spec: &SelectionSpec, told: &Told) -> Digests {
+    let answers = || {
+        told.estimates
+            .values()
+            .flatten()
+            .filter_map(|(_, answer)| answer.as_ref().ok())
+    };
+    let given = spec.data.as_ref().map(|data| data.digest.clone()).unwrap_or_default();
+    let data = answers()
+        .map(|answer| answer.data_digest.clone())
+        .find(|digest| !digest.is_empty());
+    let data = data.unwrap_or(given);
+    let data = match &spec.held_out {
+        None => data,
+        // The trainers' digest does not cover a held-out file of its own: without a digest, losses cannot be told to be the same.
+        Some(held_out) if held_out.digest.is_empty() || data.is_empty() => String::new(),
+        Some(held_out) => format!("{data}+{}", held_out.digest),
+    };
+    let models: Vec<String> = (0..spec.contenders()).map(|c| model_digest(spec, told, c)).collect();
+    let keys = models.iter().enumerate().map(|(c, digest)| model_key(spec, c, digest));
+    Digests {
+        data,
+        model_keys: keys.collect(),
+        models,
+    }
 }
 
-/// Plans a selection.
+fn model_digest(spec: &SelectionSpec, told: &Told, contender: usize) -> String {
+    let mut answers = told.of(contender).filter_map(|(_, answer)| answer.as_ref().ok());
+    let found = answers.find(|answer| !answer.model_digest.is_empty());
+    let given = || {
+        spec.contender(contender)?
+            .0
+            .model
+            .as_ref()
+            .map(|model| model.digest.clone())
+    };
+    let digest = found.map(|answer| answer.model_digest.clone());
+    digest.or_else(given).unwrap_or_default()
+}
+
+impl Told {
+    /// All answers for one contender.
+    fn of(&self, contender: usize) -> impl Iterator<Item = &(DataSize, Result<RunEstimate, TrainerFault>)> {
+        let of = self.estimates.iter().filter(move |((asked, _), _)| *asked == contender);
+        of.flat_map(|(_, answers)| answers)
+    }
+
+    fn data_examples(&self) -> Option<u64> {
+        let answers = self
+            .estimates
+            .values()
+            .flatten()
+            .filter_map(|(_, answer)| answer.as_ref().ok());
+        answers
+            .filter_map(|answer| answer.data_examples)
+            .filter(|examples| *examples > 0)
+            .max()
+    }
+}
+
+/// Plans a selection. The spec is one that [`check`] finds nothing wrong with.
 ///
 /// # Errors
 /// Why it cannot begin, with a sentence for people that says what is needed.
-pub fn prepare(_spec: &SelectionSpec, _told: &Told) -> Result<Prepared, (Failure, String)> {
-    Err((Failure::Internal, "not planned".to_owned()))
+pub fn prepare(spec: &SelectionSpec, told: &Told) -> Result<Prepared, (Failure, String)> {
+    let full = full_size(spec, told)?;
+    let rungs = ladder(spec, full);
+    let digests = digests(spec, told);
+    let line_up = LineUp::new(spec, told, full, &digests);
+    let pool = line_up.pool();
+    if pool.is_empty() {
+        return Err((Failure::NoEligibleCandidate, line_up.nobody(spec)));
+    }
+    let limits = limits(&spec.budget, pool.len(), &rungs, &line_up.currency);
+    let course = Course::new(
+        spec,
+        &line_up.contenders,
+        rungs.clone(),
+        warm_start(spec, told, &digests),
+    );
+    let plan = course.largest_plan(&limits)?;
+    let slots = line_up
+        .trainers
+        .iter()
+        .fold(0_u32, |sum, trainer| sum.saturating_add(trainer.slots));
+    let slots = spec.parallelism.map_or(slots, |most| most.min(slots));
+    let in_full_runs = plan.cost.examples as f64 / full.examples() as f64;
+    Ok(Prepared {
+        data_size_full: full,
+        data_sizes: rungs,
+        data_digest: digests.data,
+        wall_seconds: course.wall_seconds(&plan, slots),
+        exhaustive: course.exhaustive(),
+        expected_relative_regret: crate::regret::expected(spec.policy.name(), in_full_runs, pool.len()),
+        planned: plan.cost,
+        plan_examples: plan.examples,
+        history: course.history,
+        contenders: line_up.contenders,
+        trainers: line_up.trainers,
+        limits,
+        warnings: Vec::new(),
+    })
+}
+
+fn full_size(spec: &SelectionSpec, told: &Told) -> Result<DataSize, (Failure, String)> {
+    let told = || told.data_examples().and_then(|examples| DataSize::new(examples).ok());
+    let known = spec.data_size_full.or_else(told).filter(|size| !size.is_zero());
+    known.ok_or_else(|| {
+        let detail = "the size of the whole data set is not given, and no trainer tells it: set data_size_full";
+        (Failure::FullSizeUnknown, detail.to_owned())
+    })
+}
+
+/// Losses of the same models on other data, by data set; those of which at least two contenders are known.
+fn warm_start(spec: &SelectionSpec, told: &Told, digests: &Digests) -> Vec<NamedHistory> {
+    if !spec.warm_start {
+        return Vec::new();
+    }
+    let mut sets: Vec<NamedHistory> = Vec::new();
+    // The newest come first: a loss that is there already stays.
+    for known in &told.forecasts {
+        let Ok(loss) = Loss::new(known.loss) else { continue };
+        if known.data_digest == digests.data {
+            continue;
+        }
+        let of = |(_, key): &(usize, &Option<String>)| key.as_ref() == Some(&known.model_key);
+        for (contender, _) in digests.model_keys.iter().enumerate().filter(of) {
+            let name = spec.contender_name(contender);
+            let at = sets
+                .iter()
+                .position(|set| set.data_set == known.data_digest)
+                .unwrap_or_else(|| {
+                    sets.push(NamedHistory {
+                        data_set: known.data_digest.clone(),
+                        losses: Vec::new(),
+                    });
+                    sets.len() - 1
+                });
+            if let Some(set) = sets.get_mut(at)
+                && set.losses.iter().all(|(other, _)| *other != name)
+            {
+                set.losses.push((name, loss));
+            }
+        }
+    }
+    sets.retain(|set| set.losses.len() >= 2);
+    sets
 }
 
 /// The limits of an amended budget, and the examples that the policy plans with from then on (0 while the selection is being
 /// prepared: preparation plans then).
 ///
+/// A budget below what is spent already is no error: nothing more is begun then.
+///
 /// # Errors
-/// The field of the budget that is wrong.
-pub fn amend(state: &State, _budget: &BudgetSpec) -> Result<(Limits, u64), InvalidParameter> {
-    Ok((state.limits.clone(), 0))
+/// The field of the budget that is wrong, or that does not pay for the smallest plan while no round was opened.
+pub fn amend(state: &State, budget: &BudgetSpec) -> Result<(Limits, u64), InvalidParameter> {
+    if let Some((field, description)) = check::check_budget(budget).into_iter().next() {
+        return Err(InvalidParameter::new(field, description));
+    }
+    let deadline = budget.wall_millis.map(|wall| state.created.saturating_add(wall));
+    let Some(prepared) = &state.prepared else {
+        let limits = Limits {
+            deadline,
+            ..Limits::default()
+        };
+        return Ok((limits, 0));
+    };
+    let currency = &prepared.limits.currency;
+    if let Some((_, wanted)) = &budget.money
+        && wanted != currency
+    {
+        let known = if currency.is_empty() { "no prices" } else { currency };
+        let description = format!("is in {wanted}, the trainers of this selection tell {known}");
+        return Err(InvalidParameter::new("budget.money", description));
+    }
+    let rungs = prepared.data_sizes.clone();
+    let limits = Limits {
+        deadline,
+        ..limits(budget, prepared.pool().len(), &rungs, currency)
+    };
+    let course = Course::new(&state.spec, &prepared.contenders, rungs, prepared.history.clone());
+    match course.largest_plan(&limits) {
+        Ok(plan) => Ok((limits, plan.examples)),
+        Err((_, detail)) if state.rounds.is_empty() => Err(InvalidParameter::new("budget", detail)),
+        Err(_) => {
+            let bound = state.spent.plus(state.reserved).examples;
+            let examples = limits.examples.map_or(bound, |limit| limit.min(bound));
+            Ok((limits, examples))
+        }
+    }
 }

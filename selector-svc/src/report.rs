@@ -176,3 +176,6 @@ impl Report {
         build::report(id, state, now)
     }
 }
+
+#[cfg(test)]
+mod tests;

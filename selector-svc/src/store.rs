@@ -227,7 +227,7 @@ pub struct ListQuery {
     pub before: Option<ListKey>,
     /// Only of these kinds; empty: all. Names of [`phase_name`].
     pub phases: Vec<String>,
-    /// Only with all of these.
+    /// Only with all of these, by the summary at creation: labels do not change.
     pub labels: BTreeMap<String, String>,
 }
 

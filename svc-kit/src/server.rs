@@ -24,7 +24,7 @@ pub use crate::limits::RpcService;
 
 use crate::config::{ConfigError, ServerConfig, read_file};
 use crate::health::Reporter;
-use crate::shutdown::{Token, within};
+use crate::shutdown::{Background, Token, within};
 
 /// Bytes one request may be ahead of its handler.
 const STREAM_WINDOW: u32 = 128 << 10;
@@ -40,6 +40,8 @@ pub struct Context {
     pub health: Reporter,
     /// Triggered when the process drains: long streams end themselves, background work stops.
     pub shutdown: Token,
+    /// Work beside the calls: it is waited for when the process drains, as long as calls are.
+    pub background: Background,
     /// Largest message either way, in bytes; to be set on each generated server.
     pub max_message_bytes: usize,
 }
@@ -51,6 +53,7 @@ impl Context {
         Self {
             health: Reporter::new(),
             shutdown,
+            background: Background::default(),
             max_message_bytes: config.max_message_bytes.as_usize(),
         }
     }
@@ -193,7 +196,12 @@ impl Listener {
             ended = &mut serving => return ended.map_err(ServeError::Transport),
             () = context.shutdown.triggered() => context.health.drain(),
         }
-        match within(config.drain_timeout.get(), serving).await {
+        let limit = config.drain_timeout.get();
+        let (served, finished) = tokio::join!(within(limit, serving), within(limit, context.background.finish()));
+        if let Err(timeout) = finished {
+            tracing::warn!(%timeout, "work beside the calls had not ended when the drain did");
+        }
+        match served {
             Ok(ended) => ended.map_err(ServeError::Transport),
             Err(timeout) => {
                 tracing::warn!(%timeout, "calls were still in flight when the drain ended");

@@ -1,8 +1,10 @@
 //! Shutting down in order: one token, two signals, and no wait without a bound.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Tells everybody in the process that it is time to finish. Clones share one state; it never goes back.
@@ -40,6 +42,31 @@ impl Token {
     pub fn child(&self) -> Self {
         Self {
             inner: self.inner.child_token(),
+        }
+    }
+}
+
+/// Work beside the calls that is waited for when the process ends. Clones share one set.
+#[derive(Debug, Clone, Default)]
+pub struct Background {
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Background {
+    /// Sets work going that ends by itself once the shutdown begins. Must be called within a tokio runtime.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(work);
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    /// Waits for all of it; work that panicked has ended.
+    pub async fn finish(&self) {
+        loop {
+            let next = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match next {
+                Some(task) => drop(task.await),
+                None => return,
+            }
         }
     }
 }
@@ -126,6 +153,21 @@ mod tests {
         parent.trigger();
         second.triggered().await;
         assert!(second.is_triggered());
+    }
+
+    #[tokio::test]
+    async fn background_work_is_waited_for_also_when_it_panics() {
+        let (background, token) = (Background::default(), Token::new());
+        let done = Arc::new(Mutex::new(false));
+        let (shutdown, mark) = (token.triggered(), Arc::clone(&done));
+        background.spawn(async move {
+            shutdown.await;
+            *mark.lock().unwrap() = true;
+        });
+        background.spawn(async { panic!("on purpose") });
+        token.trigger();
+        background.clone().finish().await;
+        assert!(*done.lock().unwrap());
     }
 
     #[tokio::test(start_paused = true)]

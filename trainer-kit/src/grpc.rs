@@ -6,6 +6,16 @@ mod request;
 mod response;
 mod watch;
 
+/// What other contracts have in common with this one: wire → domain.
+pub mod from_wire {
+    pub use super::request::{hyperparameters, method, reference};
+}
+
+/// What other contracts have in common with this one: domain → wire.
+pub mod to_wire {
+    pub use super::response::{hyperparameters, method, reference};
+}
+
 use std::time::Duration;
 
 use finepick_proto::trainer::v1 as wire;

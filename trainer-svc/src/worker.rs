@@ -3,6 +3,7 @@
 mod convert;
 mod estimate;
 mod failure;
+mod inputs;
 mod report;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub struct Worker {
     /// Opened devices: name, slot, precision.
     opened: Mutex<BTreeMap<(String, u32, String), Device>>,
     pace: estimate::Pace,
+    known: inputs::Known,
 }
 
 impl Worker {
@@ -60,6 +62,7 @@ impl Worker {
             roots: config.settings().roots,
             opened: Mutex::default(),
             pace: estimate::Pace::default(),
+            known: inputs::Known::default(),
             config: config.clone(),
         };
         for (name, device) in config.devices_in_use() {
@@ -189,14 +192,38 @@ impl Executor for Worker {
             _ => None,
         };
         let model = local(&spec.model).filter(|path| self.roots.allows_model(path));
-        let data = local(&spec.data).filter(|path| self.roots.allows_data(path));
+        let readable = |named: &Named| local(named).filter(|path| self.roots.allows_data(path));
+        let data = readable(&spec.data);
+        let held_out = spec.held_out.as_ref().map(readable);
         let devices = self.devices();
         let device = devices
             .iter()
             .find(|device| device.name == spec.device)
             .or(devices.first());
         let memory = device.and_then(|device| device.memory_bytes);
-        estimate::of(spec, model.as_deref(), data.as_deref(), memory, &self.pace)
+        let mut estimate = estimate::of(spec, model.as_deref(), data.as_deref(), memory, &self.pace)?;
+        if let Some(model) = &model {
+            estimate.inputs.model_digest = self.known.model(model)?.unwrap_or_default();
+        }
+        let known = match (&data, &held_out) {
+            (Some(data), None) => self.known.data(data, None)?,
+            (Some(data), Some(Some(held_out))) => self.known.data(data, Some(held_out))?,
+            _ => None,
+        };
+        if let Some(known) = known {
+            let examples = i64::try_from(known.examples).ok();
+            if estimate.infeasible.is_none() && examples.is_some_and(|examples| examples < spec.data_size_max()) {
+                let detail = format!(
+                    "{} examples can be trained on, {} are asked for",
+                    known.examples,
+                    spec.data_size_max()
+                );
+                estimate.infeasible = Some(("TOO_FEW_EXAMPLES", detail));
+            }
+            estimate.inputs.data_digest = known.digest;
+            estimate.inputs.data_examples = examples;
+        }
+        Ok(estimate)
     }
 
     fn execute(&self, job: &Job, desk: &dyn Desk) -> Result<Done, RunFailure> {

@@ -6,8 +6,9 @@ mod fitter;
 mod policy;
 mod request;
 mod response;
+pub mod selection;
 
-pub use error::{fitter_status, rank_status, simulate_status};
+pub use error::{desk_status, fitter_status, rank_status, simulate_status, store_status};
 pub use fitter::{batch_fit_request, fitted_forecasts};
 pub use request::{rank_request, simulate_request};
 pub use response::{rank_response, simulate_response};
@@ -73,7 +74,7 @@ fn count(path: &str, value: i32, violations: &mut Violations) -> usize {
 }
 
 /// Numbers of examples for the wire; beyond its range they saturate.
-fn wire(examples: u64) -> i64 {
+pub(super) fn wire(examples: u64) -> i64 {
     i64::try_from(examples).unwrap_or(i64::MAX)
 }
 

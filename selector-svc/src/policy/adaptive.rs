@@ -7,9 +7,12 @@ use std::fmt::Debug;
 
 use crate::curve::{DataSize, Observation};
 use crate::diagnostics::Warning;
-use crate::policy::Stop;
 use crate::policy::geometric::HistoryReport;
+use crate::policy::{Exclusion, Stop};
 use crate::trend::Reach;
+
+/// More rounds than any ladder of 2⁵³ examples can have.
+pub(crate) const MAX_ROUNDS: usize = 2_048;
 
 /// What has been observed of each candidate so far; grows as runs finish.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -161,6 +164,12 @@ impl Decision {
         }
     }
 
+    /// The candidates, best first.
+    #[must_use]
+    pub fn order(&self) -> Vec<usize> {
+        self.scores.iter().map(|(candidate, _)| *candidate).collect()
+    }
+
     /// The best.
     #[must_use]
     pub fn leader(&self) -> Option<usize> {
@@ -230,6 +239,11 @@ pub trait AdaptivePolicy: Debug + Send {
     /// Whether scores and forecasts are losses; false where they are another number, or none at all.
     fn forecasts_losses(&self) -> bool {
         true
+    }
+
+    /// Candidates that cannot be judged by what was observed of them, and why.
+    fn refusals(&self, _observed: &Observed) -> Vec<(usize, Exclusion)> {
+        Vec::new()
     }
 
     /// What became of a history of other data sets; `None` without one, or before the first decision.

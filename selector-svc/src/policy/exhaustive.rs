@@ -4,8 +4,8 @@
 use crate::curve::{DataSize, LearningCurve, Loss, Observation};
 use crate::error::SimulateError;
 use crate::policy::{
-    AdaptivePolicy, Decision, FinalForecast, FlatPolicy, IntervalSource, Model, Observed, Pool, Step, order_by_score,
-    runs_of, still_racing,
+    AdaptivePolicy, Decision, Exclusion, FinalForecast, FlatPolicy, IntervalSource, Model, Observed, Pool, Step,
+    order_by_score, runs_of, still_racing,
 };
 use crate::schedule::ladder_cost;
 use crate::table::{Attributes, Candidate};
@@ -71,7 +71,7 @@ impl Exhaustive {
     /// every other ranking two sizes at least.
     ///
     /// # Errors
-    /// As [`Exhaustive::new`].
+    /// As [`Exhaustive::new`], and [`SimulateError::NothingScored`] where the ladder has one size only.
     pub fn online(
         policy: Box<dyn FlatPolicy>,
         profiles: Vec<Profile>,
@@ -90,9 +90,14 @@ impl Exhaustive {
             });
         }
         let count = profiles.len() as u64;
-        let needed = ladder_cost(rungs.get(..2).unwrap_or(rungs)).saturating_mul(count);
-        if needed > budget && policy.interval_source() != IntervalSource::None {
-            return Err(SimulateError::BudgetTooSmall { needed, budget });
+        if policy.interval_source() != IntervalSource::None {
+            let Some(least) = rungs.get(..2) else {
+                return Err(SimulateError::NothingScored);
+            };
+            let needed = ladder_cost(least).saturating_mul(count);
+            if needed > budget {
+                return Err(SimulateError::BudgetTooSmall { needed, budget });
+            }
         }
         Self::new(policy, profiles, rungs, budget)
     }
@@ -123,6 +128,14 @@ impl Exhaustive {
 
     /// Forecasts by position of all that could be scored.
     fn judged(&self, observed: &Observed) -> Vec<(usize, FinalForecast)> {
+        let outcomes = self.outcomes(observed).into_iter();
+        outcomes
+            .filter_map(|(index, outcome)| Some((index, outcome.ok()?)))
+            .collect()
+    }
+
+    /// What is said of each, by position.
+    fn outcomes(&self, observed: &Observed) -> Vec<(usize, Result<FinalForecast, Exclusion>)> {
         let candidates = self.candidates(observed);
         let known: Vec<(usize, &Candidate)> = candidates
             .iter()
@@ -137,7 +150,13 @@ impl Exhaustive {
         let outcomes = self.policy.forecast(&pool);
         let mut judged = Vec::with_capacity(known.len());
         for (((index, _), outcome), trend) in known.iter().zip(outcomes).zip(trends) {
-            let Ok(forecast) = outcome else { continue };
+            let forecast = match outcome {
+                Ok(forecast) => forecast,
+                Err(exclusion) => {
+                    judged.push((*index, Err(exclusion)));
+                    continue;
+                }
+            };
             let (sd, reach) = match (&forecast.model, trend, self.policy.interval_source()) {
                 (Model::Trend(state, own), ..) => (
                     Some(state.forecast(full, *own).variance.sqrt()),
@@ -150,7 +169,7 @@ impl Exhaustive {
                 _ => (None, None::<Reach>),
             };
             let log_loss = forecast.predicted_loss.map_or(forecast.score, f64::ln);
-            judged.push((*index, FinalForecast { log_loss, sd, reach }));
+            judged.push((*index, Ok(FinalForecast { log_loss, sd, reach })));
         }
         judged
     }
@@ -186,6 +205,13 @@ impl AdaptivePolicy for Exhaustive {
 
     /// All runs are asked for at once: nothing changes.
     fn amend(&mut self, _budget: u64) {}
+
+    fn refusals(&self, observed: &Observed) -> Vec<(usize, Exclusion)> {
+        let outcomes = self.outcomes(observed).into_iter();
+        outcomes
+            .filter_map(|(index, outcome)| Some((index, outcome.err()?)))
+            .collect()
+    }
 
     fn forecasts_losses(&self) -> bool {
         self.policy.name() != "model_size"

@@ -7,6 +7,7 @@ use super::{
 use crate::crossover::crossovers;
 use crate::diagnostics::Warning;
 use crate::policy::{Exclusion, ExclusionReason, FinalForecast};
+use crate::race::Race;
 use crate::selection::{Attempt, Millis, Outcome, Phase, Spending, State, Verdict};
 
 /// What the policy says of the whole at the end (or now).
@@ -63,11 +64,23 @@ pub(super) fn report(id: &str, state: &State, now: Millis) -> Report {
     }
 }
 
-/// The policy rebuilt from the records, and asked; from the last decisions alone where it cannot be rebuilt.
+/// The policy rebuilt from the records, and asked; from the decisions alone where it cannot be rebuilt.
 fn conclude(state: &State) -> Conclusion {
+    let Ok(race) = Race::new(state) else {
+        return Conclusion {
+            forecasts: recorded_forecasts(state),
+            ..Conclusion::default()
+        };
+    };
+    let (warnings, history) = race.remarks(state);
     Conclusion {
-        forecasts: recorded_forecasts(state),
-        ..Conclusion::default()
+        forecasts: race.forecasts(state),
+        history: history.map(|report| ReportedHistory {
+            chosen: Named::of(state, report.chosen),
+            rank_correlation: report.rank_correlation,
+            used: report.used,
+        }),
+        warnings,
     }
 }
 
@@ -94,15 +107,21 @@ fn excluded(state: &State) -> Vec<UnrankedContender> {
         let prepared = state.prepared.as_ref()?;
         prepared.contenders.get(contender)?.exclusion.clone()
     };
+    // Nothing speaks against one whose run was not paid for but that its forecast is older; and who leads is ranked, whatever happened.
+    let leader = state.leader();
+    let stays = |contender: usize, reason: ExclusionReason| {
+        leader == Some(contender) || (reason == ExclusionReason::Budget && was_judged(state, contender))
+    };
     let later = |contender: usize| {
         let found = state.withdrawn.iter().find(|(out, ..)| *out == contender);
-        found.map(|(.., exclusion)| exclusion.clone())
+        let found = found.map(|(.., exclusion)| exclusion.clone());
+        found.filter(|exclusion| !stays(contender, exclusion.reason))
     };
     let last = state.rounds.iter().rev().find_map(|round| round.decision.as_ref());
     let judged = |contender: usize| {
         let (decision, _) = last?;
         let unfit = |judged: &&crate::selection::JudgedRecord| {
-            judged.contender == contender && judged.verdict == Verdict::Excluded && judged.log_score.is_none()
+            judged.contender == contender && judged.verdict == Verdict::Excluded && leader != Some(contender)
         };
         let found = decision.contenders.iter().find(unfit)?;
         Some(Exclusion {
@@ -120,6 +139,12 @@ fn excluded(state: &State) -> Vec<UnrankedContender> {
         })
     };
     (0..state.spec.contenders()).filter_map(unranked).collect()
+}
+
+fn was_judged(state: &State, contender: usize) -> bool {
+    let decisions = state.rounds.iter().filter_map(|round| round.decision.as_ref());
+    let mut records = decisions.flat_map(|(decision, _)| &decision.contenders);
+    records.any(|judged| judged.contender == contender && judged.verdict != Verdict::Excluded)
 }
 
 fn decisions(state: &State) -> Vec<ReportedDecision> {

@@ -2,16 +2,14 @@
 
 use std::collections::HashSet;
 
-use statrs::function::erf::erf_inv;
-
 use super::build::Conclusion;
 use super::{Named, ReportedContender, UnrankedContender, remarks};
+use crate::conclude;
 use crate::curve::Observation;
 use crate::diagnostics::pooled_noise;
 use crate::explain;
-use crate::policy::{FinalForecast, Interval};
+use crate::policy::FinalForecast;
 use crate::selection::{JudgedRecord, Spending, State, Verdict};
-use crate::win_share::{FALLBACK_DRAWS, Normal, win_shares};
 
 /// Everything that the entries of the ranking share.
 pub(super) struct Standing<'a> {
@@ -55,7 +53,9 @@ impl<'a> Standing<'a> {
             .map(|f| f.log_loss)
             .or(judged.and_then(|judged| judged.log_score));
         let level = self.state.spec.interval_level;
-        let interval = forecast.and_then(|forecast| interval(&forecast, level));
+        let interval = forecast
+            .and_then(|forecast| conclude::interval(&forecast, level))
+            .filter(|interval| interval.upper.is_finite());
         ReportedContender {
             named: Named::of(self.state, contender),
             rank,
@@ -154,7 +154,8 @@ fn order<'a>(
     for (decision, _) in state.rounds.iter().rev().filter_map(|round| round.decision.as_ref()) {
         for judged in &decision.contenders {
             let contender = judged.contender;
-            if judged.log_score.is_some() && !out.contains(&contender) && placed.insert(contender) {
+            let in_the_race = judged.verdict != Verdict::Excluded || judged.may_be_chosen();
+            if in_the_race && !out.contains(&contender) && placed.insert(contender) {
                 order.push((contender, Some(judged)));
             }
         }
@@ -186,41 +187,12 @@ fn dropped_after(state: &State, contender: usize) -> Option<usize> {
     dropped
 }
 
-fn interval(forecast: &FinalForecast, level: f64) -> Option<Interval> {
-    let reach = forecast.reach?;
-    let quantile = std::f64::consts::SQRT_2 * erf_inv(level);
-    let (lower, upper) = (
-        explain::nats(forecast.log_loss - quantile * reach.below),
-        explain::nats(forecast.log_loss + quantile * reach.above),
-    );
-    (lower.is_finite() && upper.is_finite()).then_some(Interval { lower, upper, level })
-}
-
-/// Shares of simulations by position; none where anybody's forecast has no deviation.
+/// Shares of simulations by position, among those that are ranked; none where anybody's forecast has no deviation.
 fn shares(state: &State, forecasts: &[Option<FinalForecast>], out: &HashSet<usize>) -> Vec<Option<f64>> {
-    let taking_part: Vec<(usize, &FinalForecast)> = forecasts
-        .iter()
-        .enumerate()
-        .filter(|(contender, _)| !out.contains(contender))
-        .filter_map(|(contender, forecast)| Some((contender, forecast.as_ref()?)))
-        .filter(|(_, forecast)| forecast.log_loss.is_finite())
-        .collect();
-    let normal = |(_, forecast): &(usize, &FinalForecast)| {
-        let sd = forecast.sd.filter(|sd| sd.is_finite() && *sd >= 0.0)?;
-        Some(Normal {
-            mean: forecast.log_loss,
-            sd,
-        })
+    let ranked = |(contender, forecast): (usize, &Option<FinalForecast>)| {
+        forecast.filter(|forecast| forecast.log_loss.is_finite() && !out.contains(&contender))
     };
-    let mut shares = vec![None; forecasts.len()];
-    let Some(normals) = taking_part.iter().map(normal).collect::<Option<Vec<_>>>() else {
-        return shares;
-    };
-    let drawn = win_shares(&normals, FALLBACK_DRAWS, state.spec.seed);
-    for ((contender, _), share) in taking_part.iter().zip(drawn) {
-        if let Some(slot) = shares.get_mut(*contender) {
-            *slot = Some(share);
-        }
-    }
-    shares
+    let ranked: Vec<Option<FinalForecast>> = forecasts.iter().enumerate().map(ranked).collect();
+    let draws = state.spec.policy.draws();
+    conclude::shares(&ranked, draws, state.spec.seed)
 }

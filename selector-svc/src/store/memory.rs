@@ -185,7 +185,7 @@ impl Store for MemoryStore {
     }
 
     fn list(&self, query: ListQuery) -> BoxFuture<'_, Result<Vec<StoredSelection>, StoreError>> {
-        self.call(Operation::Read, move |shelf, now| shelf.list(&query, now))
+        self.call(Operation::Read, move |shelf, now| Ok(shelf.list(&query, now)))
     }
 
     fn delete<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {

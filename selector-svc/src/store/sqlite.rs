@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use self::error::store_error;
 use crate::ports::BoxFuture;
@@ -97,6 +97,9 @@ impl SqliteStore {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .acquire_timeout(options.busy_timeout.saturating_mul(4))
+                // SQLite itself rolls back where the disk is full or fails; the driver does not learn of that and would think for ever
+                // that the connection is in a transaction. Others that are given back have none.
+                .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
         };
         let writer = pool().max_connections(1).connect_lazy_with(connect.clone());
         if let Err(error) = schema::prepare(&writer, options.busy_timeout).await {

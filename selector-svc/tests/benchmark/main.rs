@@ -12,4 +12,6 @@ mod calibration;
 mod data;
 mod golden_adaptive;
 mod golden_flat;
+mod online;
 mod properties;
+mod regret;

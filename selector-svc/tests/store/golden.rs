@@ -90,7 +90,12 @@ fn events_of_version_1_are_read_for_ever() {
         let text = fs::read_to_string(&path).unwrap();
         let event = decode_event(&text).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
         // What is read can be written again and is still the same.
-        assert_eq!(decode_event(&encode_event(&event).unwrap()), Ok(event), "{}", path.display());
+        assert_eq!(
+            decode_event(&encode_event(&event).unwrap()),
+            Ok(event),
+            "{}",
+            path.display()
+        );
     }
 }
 
@@ -105,20 +110,24 @@ fn summaries_of_version_1_are_read_for_ever() {
 /// What a history comes to, in words that do not change when the state gets another field.
 fn outline(state: &State) -> String {
     let mut text = String::new();
-    writeln!(text, "phase {:?}, paused {}, wait {:?}", state.phase, state.paused, state.wait).unwrap();
+    let (phase, paused, wait) = (&state.phase, state.paused, state.wait.reason);
+    writeln!(text, "phase {phase:?}, paused {paused}, wait {wait:?}").unwrap();
     writeln!(text, "choice {:?}, leader {:?}", state.choice(), state.leader()).unwrap();
-    writeln!(text, "limits {:?}", state.limits).unwrap();
+    let limits = (state.limits.examples, state.limits.money_nanos, state.limits.deadline);
+    writeln!(text, "limits {limits:?}").unwrap();
     for (name, spending) in [
         ("spent", state.spent),
         ("wasted", state.wasted),
         ("reserved", state.reserved),
         ("saved", state.saved),
     ] {
-        writeln!(text, "{name} {spending:?}").unwrap();
+        let (examples, seconds, nanos) = (spending.examples, spending.device_seconds, spending.money_nanos);
+        writeln!(text, "{name} {examples} examples, {seconds} s, {nanos} nanos").unwrap();
     }
     for trial in &state.trials {
         let status = match &trial.status {
             TrialStatus::Observed(point) => format!("observed {} nats", point.test_loss().nats()),
+            TrialStatus::GivenUp(exclusion) => format!("given up: {}", exclusion.reason.as_str()),
             other => format!("{other:?}"),
         };
         let (contender, data_size, round) = (trial.contender, trial.data_size, trial.round);
@@ -132,11 +141,20 @@ fn outline(state: &State) -> String {
         }
     }
     for round in &state.rounds {
-        let judged = round.decision.as_ref().map(|(decision, at)| (at, &decision.explanation));
+        let judged = round
+            .decision
+            .as_ref()
+            .map(|(decision, at)| (at, &decision.explanation));
         writeln!(text, "round {:?}: {judged:?}", round.trials).unwrap();
     }
-    writeln!(text, "withdrawn {:?}", state.withdrawn).unwrap();
-    writeln!(text, "amendments {:?}", state.amendments).unwrap();
+    for (contender, round, exclusion) in &state.withdrawn {
+        let reason = exclusion.reason.as_str();
+        writeln!(text, "withdrawn {contender} in round {round}: {reason}").unwrap();
+    }
+    for amendment in &state.amendments {
+        let (rounds, examples) = (amendment.after_rounds, amendment.plan_examples);
+        writeln!(text, "amended after {rounds} rounds: {examples} examples").unwrap();
+    }
     writeln!(text, "{} events, ended {:?}", state.sequence, state.ended).unwrap();
     text
 }
@@ -145,7 +163,10 @@ fn outline(state: &State) -> String {
 fn a_history_of_version_1_leads_to_the_same_state_for_ever() {
     let records = samples::history();
     let records = records.iter().map(|event| encode_event(event).unwrap() + "\n");
-    let text = golden(&folder("histories/v1/budget_exhausted.jsonl"), &records.collect::<String>());
+    let text = golden(
+        &folder("histories/v1/budget_exhausted.jsonl"),
+        &records.collect::<String>(),
+    );
     let events: Vec<Event> = text.lines().map(|line| decode_event(line).unwrap()).collect();
     let state = samples::play(&events);
     let path = folder("histories/v1/budget_exhausted.outline.txt");

@@ -170,7 +170,9 @@ fn scheduled(trial: usize, attempt: u32, examples: u64) -> Event {
         reserved: spending(examples),
         lease_until: None,
     };
-    Event::Scheduled { attempts: vec![attempt] }
+    Event::Scheduled {
+        attempts: vec![attempt],
+    }
 }
 
 fn ended(trial: usize, attempt: u32, outcome: Outcome, retry_at: Option<Millis>) -> Event {
@@ -384,9 +386,14 @@ pub fn new(id: &str, labels: &[(&str, &str)]) -> NewSelection {
     }
 }
 
-/// A summary after creation and some events.
+/// A summary after creation and some events, as far as they can follow.
 pub fn summary(events: &[Event]) -> Summary {
-    let mut all = vec![created()];
-    all.extend(events.iter().cloned());
-    Summary::of(&play(&all))
+    let mut state = play(&[created()]);
+    for event in events {
+        match transition(Some(state.clone()), event.clone(), 0) {
+            Ok((next, _)) => state = next,
+            Err(_) => break,
+        }
+    }
+    Summary::of(&state)
 }

@@ -53,7 +53,7 @@ pub(super) fn spec(message: Option<wire::TrainingRunSpec>, violations: &mut Vec<
     });
     let hyperparameters = message
         .hyperparameters
-        .map(|chosen| hyperparameters(chosen, violations));
+        .map(|chosen| hyperparameters("spec.hyperparameters", chosen, violations));
     let spec = Spec {
         candidate_id: message.candidate_id,
         model: reference(message.model),
@@ -110,14 +110,18 @@ pub(super) fn settle(spec: Option<Spec>, violations: Vec<Violation>) -> Result<S
     }
 }
 
-fn reference(message: Option<wire::Reference>) -> Reference {
+/// Where something lies; absent: nowhere, which is for the domain to refuse.
+#[must_use]
+pub fn reference(message: Option<wire::Reference>) -> Reference {
     message.map_or_else(Reference::default, |message| Reference {
         uri: message.uri,
         digest: message.digest,
     })
 }
 
-fn method(kind: wire::tuning_method::Kind) -> Method {
+/// How weights are tuned.
+#[must_use]
+pub fn method(kind: wire::tuning_method::Kind) -> Method {
     match kind {
         wire::tuning_method::Kind::Full(wire::FullTuning {}) => Method::Full,
         wire::tuning_method::Kind::Lora(lora) => Method::Lora {
@@ -133,14 +137,15 @@ fn method(kind: wire::tuning_method::Kind) -> Method {
     }
 }
 
-fn hyperparameters(message: wire::Hyperparameters, violations: &mut Vec<Violation>) -> Hyperparameters {
+/// How to optimise. What only the wire can get wrong is remembered under `path`.
+pub fn hyperparameters(path: &str, message: wire::Hyperparameters, violations: &mut Vec<Violation>) -> Hyperparameters {
     let order = match wire::ExampleOrder::try_from(message.order) {
         Ok(wire::ExampleOrder::Unspecified) => None,
         Ok(wire::ExampleOrder::Seeded) => Some(ExampleOrder::Seeded),
         Ok(wire::ExampleOrder::AsIs) => Some(ExampleOrder::AsIs),
         Err(_) => {
             let description = format!("{} is no order of examples", message.order);
-            violations.push(Violation::new("spec.hyperparameters.order", description));
+            violations.push(Violation::new(format!("{path}.order"), description));
             None
         }
     };

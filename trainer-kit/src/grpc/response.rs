@@ -241,7 +241,9 @@ fn cost(cost: &Cost) -> wire::RunCost {
     }
 }
 
-fn reference(reference: Reference) -> wire::Reference {
+/// Where something lies.
+#[must_use]
+pub fn reference(reference: Reference) -> wire::Reference {
     wire::Reference {
         uri: reference.uri,
         digest: reference.digest,
@@ -273,7 +275,9 @@ pub fn spec(spec: Spec) -> wire::TrainingRunSpec {
     }
 }
 
-fn method(method: Method) -> wire::TuningMethod {
+/// How weights are tuned.
+#[must_use]
+pub fn method(method: Method) -> wire::TuningMethod {
     use wire::tuning_method::Kind;
     let kind = match method {
         Method::Full => Kind::Full(wire::FullTuning {}),
@@ -293,7 +297,9 @@ fn method(method: Method) -> wire::TuningMethod {
     wire::TuningMethod { kind: Some(kind) }
 }
 
-fn hyperparameters(chosen: Hyperparameters) -> wire::Hyperparameters {
+/// How to optimise.
+#[must_use]
+pub fn hyperparameters(chosen: Hyperparameters) -> wire::Hyperparameters {
     wire::Hyperparameters {
         epochs: chosen.epochs,
         steps: chosen.steps,

@@ -90,6 +90,7 @@ pub(super) fn of(
     let size = |shape: &[usize]| shape.iter().product::<usize>() as u64;
     let frozen: u64 = tuned.frozen.iter().map(|weight| size(&weight.shape)).sum();
     let trained: u64 = tuned.trainable.iter().map(|weight| size(&weight.shape)).sum();
+    let weights: u64 = opened.parameters.iter().map(|parameter| size(&parameter.shape)).sum();
     let chosen = &spec.hyperparameters;
     let limit = opened.decoder.max_positions().unwrap_or(DEFAULT_SEQUENCE_LENGTH);
     let length = chosen.sequence_length.and_then(|length| u64::try_from(length).ok());
@@ -111,7 +112,7 @@ pub(super) fn of(
         memory_bytes: i64::try_from(bytes).ok(),
         device_seconds: tokens.map(|tokens| seconds(flops(frozen + trained, trained, tokens), spec, pace)),
         inputs: Inputs {
-            parameters: i64::try_from(frozen + trained).ok(),
+            parameters: i64::try_from(weights).ok(),
             ..Inputs::default()
         },
     })

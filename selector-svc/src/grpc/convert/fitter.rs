@@ -51,7 +51,7 @@ pub fn batch_fit_request(request: &FitRequest) -> wire::BatchFitCurvesRequest {
     }
 }
 
-fn observation(point: &Observation) -> types::Observation {
+pub(super) fn observation(point: &Observation) -> types::Observation {
     types::Observation {
         data_size: examples(point.data_size().examples()),
         test_loss: point.test_loss().nats(),

@@ -109,25 +109,32 @@ fn law_fit(path: &str, message: wire::LawFitPolicy, violations: &mut Violations)
     }
 }
 
-pub(super) fn selection_policy(message: Option<wire::SelectionPolicy>, violations: &mut Violations) -> SelectionPolicy {
+/// `path`: where the policy stands in the request.
+pub(super) fn selection_policy(
+    path: &str,
+    message: Option<wire::SelectionPolicy>,
+    violations: &mut Violations,
+) -> SelectionPolicy {
     use wire::selection_policy::Kind;
     match message.and_then(|message| message.kind) {
         None => SelectionPolicy::Geometric(GeometricParameters::default(), Vec::new()),
-        Some(Kind::Geometric(message)) => geometric(message, violations),
-        Some(Kind::Halving(message)) => SelectionPolicy::Halving(halving(message, violations)),
+        Some(Kind::Geometric(message)) => geometric(&format!("{path}.geometric"), message, violations),
+        Some(Kind::Halving(message)) => {
+            SelectionPolicy::Halving(halving(&format!("{path}.halving"), message, violations))
+        }
         Some(Kind::Flat(message)) => {
-            SelectionPolicy::Flat(ranking_policy("policy.flat.ranking", message.ranking, violations))
+            let path = format!("{path}.flat.ranking");
+            SelectionPolicy::Flat(ranking_policy(&path, message.ranking, violations))
         }
         Some(Kind::Ats(message)) => {
-            const PATH: &str = "policy.ats";
             let parameters = ats(
-                &format!("{PATH}.parameters"),
+                &format!("{path}.ats.parameters"),
                 message.parameters.unwrap_or_default(),
                 violations,
             );
             let size = message.data_size_budget.and_then(|size| {
-                let path = format!("{PATH}.data_size_budget");
-                violations.take(|| path.clone(), DataSize::new(u64::try_from(size).unwrap_or(u64::MAX)))
+                let path = format!("{path}.ats.data_size_budget");
+                violations.take(|| path, DataSize::new(u64::try_from(size).unwrap_or(u64::MAX)))
             });
             SelectionPolicy::Ats(parameters, size)
         }
@@ -137,8 +144,7 @@ pub(super) fn selection_policy(message: Option<wire::SelectionPolicy>, violation
     }
 }
 
-fn geometric(message: wire::GeometricPolicy, violations: &mut Violations) -> SelectionPolicy {
-    const PATH: &str = "policy.geometric";
+fn geometric(prefix: &str, message: wire::GeometricPolicy, violations: &mut Violations) -> SelectionPolicy {
     let default = GeometricParameters::default();
     let parameters = GeometricParameters {
         keep_divisor: message.keep_divisor.unwrap_or(default.keep_divisor),
@@ -146,16 +152,16 @@ fn geometric(message: wire::GeometricPolicy, violations: &mut Violations) -> Sel
         noise_sd: message.noise_standard_deviation.unwrap_or(default.noise_sd),
         history_guard: message.history_guard_correlation.unwrap_or(default.history_guard),
     };
-    violations.parameter(PATH, parameters.validate());
+    violations.parameter(prefix, parameters.validate());
     if message.history.len() > MAX_HISTORY_SETS {
         violations.push(
-            format!("{PATH}.history"),
+            format!("{prefix}.history"),
             format!("at most {MAX_HISTORY_SETS} data sets"),
         );
         return SelectionPolicy::Geometric(parameters, Vec::new());
     }
     let history = message.history.into_iter().enumerate().map(|(i, set)| {
-        let path = format!("{PATH}.history[{i}]");
+        let path = format!("{prefix}.history[{i}]");
         history_set(&path, set, violations)
     });
     let history = history.collect();
@@ -183,18 +189,20 @@ fn history_set(path: &str, set: wire::HistoryDataSet, violations: &mut Violation
     }
 }
 
-fn halving(message: wire::HalvingPolicy, violations: &mut Violations) -> HalvingParameters {
-    const PATH: &str = "policy.halving";
+fn halving(prefix: &str, message: wire::HalvingPolicy, violations: &mut Violations) -> HalvingParameters {
     let default = HalvingParameters::default();
     let score = match wire::HalvingScore::try_from(message.score) {
         Ok(wire::HalvingScore::Unspecified | wire::HalvingScore::ExtrapolatedLoss) => HalvingScore::Extrapolated,
         Ok(wire::HalvingScore::CurrentLoss) => HalvingScore::Current,
         Err(_) => {
-            violations.push(format!("{PATH}.score"), format!("{} is no known value", message.score));
+            violations.push(
+                format!("{prefix}.score"),
+                format!("{} is no known value", message.score),
+            );
             HalvingScore::Extrapolated
         }
     };
-    let path = format!("{PATH}.extrapolation");
+    let path = format!("{prefix}.extrapolation");
     let extrapolation = match message.extrapolation {
         Some(message) => rwl(&path, message, default.extrapolation, violations),
         None => default.extrapolation,
@@ -206,7 +214,7 @@ fn halving(message: wire::HalvingPolicy, violations: &mut Violations) -> Halving
         extrapolation,
     };
     violations.parameter(
-        PATH,
+        prefix,
         HalvingParameters {
             extrapolation: default.extrapolation,
             ..parameters

@@ -48,8 +48,8 @@ pub fn rank_request(
     let forecast_data_sizes: Vec<DataSize> = sizes
         .filter_map(|(i, size)| positive_size(&format!("forecast_data_sizes[{i}]"), size, &mut violations))
         .collect();
-    let constraints = constraints(message.constraints, &mut violations);
-    let level = level(message.interval_level, &mut violations);
+    let constraints = constraints("constraints", message.constraints, &mut violations);
+    let level = level("interval_level", message.interval_level, &mut violations);
     let request = budget.zip(full).map(|(budget, full)| RankRequest {
         budget,
         full,
@@ -74,9 +74,9 @@ pub fn simulate_request(
     let table = table(message.candidates, max_candidates, &mut violations)?;
     let full = positive_size("data_size_full", message.data_size_full, &mut violations);
     let budget = budget(message.budget, &mut violations);
-    let policy = selection_policy(message.policy, &mut violations);
-    let constraints = constraints(message.constraints, &mut violations);
-    let level = level(message.interval_level, &mut violations);
+    let policy = selection_policy("policy", message.policy, &mut violations);
+    let constraints = constraints("constraints", message.constraints, &mut violations);
+    let level = level("interval_level", message.interval_level, &mut violations);
     let seed = message.seed.unwrap_or(0);
     let request = full.zip(budget).map(|(full, budget)| SimulateRequest {
         full,
@@ -114,10 +114,10 @@ fn budget(message: Option<wire::simulate_selection_request::Budget>, violations:
     }
 }
 
-fn level(message: Option<f64>, violations: &mut Violations) -> f64 {
+pub(super) fn level(path: &str, message: Option<f64>, violations: &mut Violations) -> f64 {
     let level = message.unwrap_or(DEFAULT_LEVEL);
     if let Err(error) = InvalidParameter::unless_within("interval_level", level, 0.01, 0.999) {
-        violations.push(error.field, error.description);
+        violations.push(path, error.description);
     }
     level
 }
@@ -130,7 +130,7 @@ fn any_size(path: impl FnOnce() -> String, examples: i64, violations: &mut Viola
     violations.take(path, DataSize::new(size))
 }
 
-fn positive_size(path: &str, examples: i64, violations: &mut Violations) -> Option<DataSize> {
+pub(super) fn positive_size(path: &str, examples: i64, violations: &mut Violations) -> Option<DataSize> {
     let size = any_size(|| path.to_owned(), examples, violations)?;
     if size.is_zero() {
         violations.push(path, "must be above 0");
@@ -187,19 +187,26 @@ fn candidate(i: usize, message: wire::CandidateCurve, violations: &mut Violation
         violations.push(format!("candidates[{i}].candidate"), "is required");
         return None;
     };
-    let attributes = attributes(i, identity.family, identity.parameters, identity.attributes, violations);
+    let path = format!("candidates[{i}].candidate");
+    let attributes = attributes(
+        &path,
+        identity.family,
+        identity.parameters,
+        identity.attributes,
+        violations,
+    );
     let path = || format!("candidates[{i}].candidate.candidate_id");
     violations.take(path, Candidate::new(identity.candidate_id, attributes?, curve?))
 }
 
-fn attributes(
-    i: usize,
+pub(super) fn attributes(
+    path: &str,
     family: String,
     parameters: Option<i64>,
     other: HashMap<String, String>,
     violations: &mut Violations,
 ) -> Option<Attributes> {
-    let path = |field: &str| format!("candidates[{i}].candidate.{field}");
+    let path = |field: &str| format!("{path}.{field}");
     let before = violations.found.len();
     if family.len() > MAX_NAME_BYTES {
         violations.push(path("family"), format!("at most {MAX_NAME_BYTES} bytes"));
@@ -257,7 +264,7 @@ fn curve(i: usize, messages: Vec<types::Observation>, violations: &mut Violation
     LearningCurve::new(points).ok()
 }
 
-fn observation(
+pub(super) fn observation(
     path: impl Fn(&str) -> String,
     message: &types::Observation,
     violations: &mut Violations,
@@ -274,22 +281,19 @@ fn observation(
     point
 }
 
-fn constraints(message: Option<wire::Constraints>, violations: &mut Violations) -> Constraints {
+pub(super) fn constraints(path: &str, message: Option<wire::Constraints>, violations: &mut Violations) -> Constraints {
     let Some(message) = message else {
         return Constraints::default();
     };
     let families = message.include_families.len() + message.exclude_families.len();
     if families.max(message.attributes.len()) > MAX_RULES {
-        violations.push(
-            "constraints",
-            format!("at most {MAX_RULES} families and {MAX_RULES} attributes"),
-        );
+        violations.push(path, format!("at most {MAX_RULES} families and {MAX_RULES} attributes"));
     }
     let mut parameters = |field: &str, value: Option<i64>| {
         let count = value?;
         let valid = u64::try_from(count).ok().filter(|count| *count > 0);
         if valid.is_none() {
-            violations.push(format!("constraints.{field}"), format!("must be above 0, is {count}"));
+            violations.push(format!("{path}.{field}"), format!("must be above 0, is {count}"));
         }
         valid
     };
@@ -298,21 +302,21 @@ fn constraints(message: Option<wire::Constraints>, violations: &mut Violations) 
         max_parameters: parameters("max_parameters", message.max_parameters),
         include_families: message.include_families,
         exclude_families: message.exclude_families,
-        memory_limit: message.memory_limit.map(|limit| memory_limit(&limit, violations)),
+        memory_limit: message.memory_limit.map(|limit| memory_limit(path, &limit, violations)),
         attributes: message.attributes.into_iter().collect::<BTreeMap<_, _>>(),
     };
-    violations.parameter("constraints", constraints.validate());
+    violations.parameter(path, constraints.validate());
     constraints
 }
 
-fn memory_limit(message: &wire::MemoryLimit, violations: &mut Violations) -> MemoryLimit {
+fn memory_limit(path: &str, message: &wire::MemoryLimit, violations: &mut Violations) -> MemoryLimit {
     let method = match wire::TuningMethod::try_from(message.method) {
         Ok(wire::TuningMethod::Unspecified | wire::TuningMethod::Full) => TuningMethod::Full,
         Ok(wire::TuningMethod::Lora) => TuningMethod::Lora,
         Ok(wire::TuningMethod::Prompt) => TuningMethod::Prompt,
         Err(_) => {
             violations.push(
-                "constraints.memory_limit.method",
+                format!("{path}.memory_limit.method"),
                 format!("{} is no known value", message.method),
             );
             TuningMethod::Full

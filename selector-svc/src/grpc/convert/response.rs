@@ -58,7 +58,7 @@ pub fn simulate_response(found: Simulation) -> wire::SimulateSelectionResponse {
     }
 }
 
-fn sizes(sizes: &[DataSize]) -> Vec<i64> {
+pub(super) fn sizes(sizes: &[DataSize]) -> Vec<i64> {
     sizes.iter().map(|size| examples(size.examples())).collect()
 }
 
@@ -81,7 +81,7 @@ fn ranked(candidate: RankedCandidate) -> wire::RankedCandidate {
     }
 }
 
-fn interval(interval: Interval) -> types::Interval {
+pub(super) fn interval(interval: Interval) -> types::Interval {
     types::Interval {
         lower: interval.lower,
         upper: interval.upper,
@@ -112,8 +112,8 @@ fn stop(stop: Stop) -> wire::Stop {
     }
 }
 
-fn excluded(candidate: ExcludedCandidate) -> wire::ExcludedCandidate {
-    let reason = match candidate.exclusion.reason {
+pub(super) fn exclusion_reason(reason: ExclusionReason) -> wire::ExclusionReason {
+    match reason {
         ExclusionReason::Family => wire::ExclusionReason::Family,
         ExclusionReason::Parameters => wire::ExclusionReason::Parameters,
         ExclusionReason::Memory => wire::ExclusionReason::Memory,
@@ -124,10 +124,13 @@ fn excluded(candidate: ExcludedCandidate) -> wire::ExcludedCandidate {
         ExclusionReason::TrainerCannot => wire::ExclusionReason::TrainerCannot,
         ExclusionReason::RunsFailed => wire::ExclusionReason::RunsFailed,
         ExclusionReason::Budget => wire::ExclusionReason::Budget,
-    };
+    }
+}
+
+fn excluded(candidate: ExcludedCandidate) -> wire::ExcludedCandidate {
     wire::ExcludedCandidate {
         candidate_id: candidate.candidate,
-        reason: reason.into(),
+        reason: exclusion_reason(candidate.exclusion.reason).into(),
         detail: candidate.exclusion.detail,
     }
 }
@@ -178,7 +181,7 @@ fn simulated(candidate: SimulatedCandidate) -> wire::SimulatedCandidate {
     }
 }
 
-fn history_alone(history: HistoryAlone) -> wire::HistoryAlone {
+pub(super) fn history_alone(history: HistoryAlone) -> wire::HistoryAlone {
     wire::HistoryAlone {
         chosen: history.chosen,
         // Undefined: nothing to go by, as far from agreement as from contradiction.
@@ -188,7 +191,7 @@ fn history_alone(history: HistoryAlone) -> wire::HistoryAlone {
     }
 }
 
-fn warning(warning: Warning) -> types::Warning {
+pub(super) fn warning(warning: Warning) -> types::Warning {
     use types::WarningCode as Wire;
     let code = match warning.code {
         WarningCode::UpperBound => Wire::UpperBound,

@@ -14,6 +14,8 @@ use crate::store::{
 struct Row {
     spec_digest: String,
     request_id: String,
+    /// Those of the creation, by which lists find it.
+    labels: BTreeMap<String, String>,
     created: Millis,
     updated: Millis,
     lease: Lease,
@@ -85,6 +87,7 @@ impl Shelf {
             events: vec![(now, record(&new.id, 1, &new.event)?)],
             spec_digest: new.spec_digest,
             request_id: new.request_id,
+            labels: new.summary.labels,
             created: now,
             updated: now,
             lease: Lease::default(),
@@ -153,11 +156,11 @@ impl Shelf {
         Ok(at)
     }
 
-    pub(super) fn list(&self, query: &ListQuery, now: Millis) -> Result<Vec<StoredSelection>, StoreError> {
+    pub(super) fn list(&self, query: &ListQuery, now: Millis) -> Vec<StoredSelection> {
         let mut found: Vec<(&String, &Row)> = self.rows.iter().collect();
         found.retain(|(id, row)| {
             let name = phase_name(&row.summary.phase, row.summary.paused);
-            let has = |(key, value): (&String, &String)| row.summary.labels.get(key) == Some(value);
+            let has = |(key, value): (&String, &String)| row.labels.get(key) == Some(value);
             let before = query.before.as_ref();
             before.is_none_or(|(created, last)| (row.created, *id) < (*created, last))
                 && (query.phases.is_empty() || query.phases.iter().any(|phase| phase == name))
@@ -165,7 +168,7 @@ impl Shelf {
         });
         found.sort_by(|(a, left), (b, right)| (right.created, b).cmp(&(left.created, a)));
         let page = found.into_iter().take(query.limit as usize);
-        Ok(page.map(|(id, row)| row.stored(id, now)).collect())
+        page.map(|(id, row)| row.stored(id, now)).collect()
     }
 
     pub(super) fn delete(&mut self, id: &str) -> Result<(), StoreError> {

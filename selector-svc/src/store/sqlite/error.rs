@@ -21,6 +21,7 @@ mod code {
 }
 
 /// What an error of the database means to who called the store.
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
 pub(super) fn store_error(error: Error) -> StoreError {
     let detail = error.to_string();
     match &error {

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::error::store_error;
-use super::write::signed;
+use super::write::{numbers_after, signed};
 use super::{SqliteStore, now};
 use crate::selection::Millis;
 use crate::store::lease::Lease;
@@ -84,7 +84,7 @@ pub(super) async fn events(
     let present = rows
         .into_iter()
         .filter_map(|(sequence, at, record)| Some((sequence?, at?, record?)));
-    for (wanted, (sequence, at, record)) in (after.saturating_add(1)..).zip(present.take(limit as usize)) {
+    for (wanted, (sequence, at, record)) in numbers_after(after).zip(present.take(limit as usize)) {
         let sequence = count(sequence, "the number of an event")?;
         if sequence != wanted {
             let detail = format!("selection {id:?} has no event {wanted}, but event {sequence}");
@@ -112,13 +112,14 @@ mod page {
     );
     /// `?5`, `?6`: a label; `?7`: the others as an object; `?8`: phases as an array.
     pub(super) const BY_LABELS: &str = concat!(
-        "SELECT ",
+        // Read from its text once, not once a row.
+        "WITH other (name, value) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each(?7)) SELECT ",
         columns!(),
         " FROM (SELECT label.created, label.id, label.selection FROM labels AS label WHERE label.name = ?5 ",
         "AND label.value = ?6 AND (label.created, label.id) < (?2, ?3) ",
         "AND (?8 = '[]' OR label.phase IN (SELECT value FROM json_each(?8))) ",
-        "AND NOT EXISTS (SELECT 1 FROM json_each(?7) AS other WHERE NOT EXISTS (SELECT 1 FROM labels WHERE ",
-        "labels.name = other.value ->> 0 AND labels.value = other.value ->> 1 AND labels.created = label.created ",
+        "AND NOT EXISTS (SELECT 1 FROM other WHERE NOT EXISTS (SELECT 1 FROM labels WHERE ",
+        "labels.name = other.name AND labels.value = other.value AND labels.created = label.created ",
         "AND labels.id = label.id)) ORDER BY label.created DESC, label.id DESC LIMIT ?4) AS page ",
         "JOIN selections ON selections.key = page.selection ORDER BY page.created DESC, page.id DESC"
     );

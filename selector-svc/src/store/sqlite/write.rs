@@ -41,6 +41,11 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Numbers of the events after one, whatever number a caller gives.
+pub(super) fn numbers_after(after: u64) -> impl Iterator<Item = u64> {
+    (1..u64::MAX).map(move |step| after.saturating_add(step))
+}
+
 fn has_ended(summary: &Summary) -> bool {
     matches!(summary.phase, Phase::Ended(_))
 }
@@ -165,7 +170,7 @@ struct Texts {
 
 impl Texts {
     fn of(id: &str, append: &Append) -> Result<Self, StoreError> {
-        let events = (append.after.saturating_add(1)..).zip(&append.events);
+        let events = numbers_after(append.after).zip(&append.events);
         let events = events.map(|(sequence, event)| encode_event(event).map_err(|problem| problem.at(id, sequence)));
         let losses = append.losses.iter().map(|loss| encode_observation(&loss.observation));
         for forecast in &append.forecasts {
