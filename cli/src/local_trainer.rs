@@ -51,7 +51,11 @@ impl LocalTrainer {
             Some(folder) => State::Kept(folder.to_owned()),
             None => State::Passing(passing()?),
         };
-        let name = if device.name.is_empty() { DEFAULT_DEVICE } else { device.name };
+        let name = if device.name.is_empty() {
+            DEFAULT_DEVICE
+        } else {
+            device.name
+        };
         let mut settings = DeviceConfig {
             threads: device.threads.unwrap_or(0),
             ..DeviceConfig::default()
