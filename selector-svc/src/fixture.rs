@@ -26,11 +26,11 @@ pub(crate) fn observation(examples: u64, nats: f64) -> Observation {
     Observation::new(size(examples), Loss::new(nats).unwrap())
 }
 
-fn reference(uri: &str) -> Option<Reference> {
-    Some(Reference {
+fn reference(uri: &str) -> Reference {
+    Reference {
         uri: uri.to_owned(),
         digest: String::new(),
-    })
+    }
 }
 
 pub(crate) fn spec(candidates: usize, methods: &[&str], policy: SelectionPolicy, examples: u64) -> SelectionSpec {
@@ -38,7 +38,7 @@ pub(crate) fn spec(candidates: usize, methods: &[&str], policy: SelectionPolicy,
         let id = format!("model-{index}");
         let family = Some(format!("family-{}", index % 2));
         CandidateSpec {
-            model: reference(&format!("file:///models/{id}")),
+            model: Some(reference(&format!("file:///models/{id}"))),
             attributes: Attributes::new(family, Some(1_000 * (index as u64 + 1)), BTreeMap::new()),
             id,
         }
@@ -51,7 +51,7 @@ pub(crate) fn spec(candidates: usize, methods: &[&str], policy: SelectionPolicy,
     SelectionSpec {
         candidates: (0..candidates).map(candidate).collect(),
         methods: methods.iter().map(method).collect(),
-        data: reference("file:///data.jsonl"),
+        data: Some(reference("file:///data.jsonl")),
         held_out: None,
         data_size_full: Some(size(FULL)),
         data_size_min: Some(size(100)),

@@ -153,7 +153,7 @@ pub enum TrainerFault {
     Refused {
         /// Its name.
         trainer: String,
-        /// Reason of the refusal, UPPER_SNAKE_CASE; may be empty.
+        /// Reason of the refusal, `UPPER_SNAKE_CASE`; may be empty.
         reason: String,
         /// For people.
         detail: String,

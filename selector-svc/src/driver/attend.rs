@@ -49,13 +49,12 @@ pub(super) struct Order {
 
 /// Follows a run to its end.
 pub(super) async fn attend(shared: Arc<Shared>, order: Order, live: watch::Sender<Live>) -> Ended {
-    let end = match shared.parts.trainers.get(&order.trainer) {
-        Some(trainer) => follow(&shared, trainer.as_ref(), &order, &live).await,
+    let end = if let Some(trainer) = shared.parts.trainers.get(&order.trainer) {
+        follow(&shared, trainer.as_ref(), &order, &live).await
+    } else {
         // It may be configured again at the next start: nobody else can say what became of the run.
-        None => {
-            tokio::time::sleep(shared.config.patience).await;
-            lost(format!("no trainer is called {:?} any more", order.trainer))
-        }
+        tokio::time::sleep(shared.config.patience).await;
+        lost(format!("no trainer is called {:?} any more", order.trainer))
     };
     live.send_if_modified(|live| live.progress.remove(&order.trial).is_some());
     Ended {

@@ -121,6 +121,9 @@ impl Journal {
             let (store, after) = (&self.shared.parts.store, self.state.sequence);
             let events = patiently(&self.shared, || store.events(&self.claim.id, after, PAGE)).await?;
             let last = events.len() < PAGE as usize;
+            if events.is_empty() {
+                break;
+            }
             if let Some(state) = replay(Some(self.state.clone()), events)? {
                 self.state = state;
             }

@@ -206,3 +206,72 @@ impl Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(permits: &[Permit]) -> Vec<&str> {
+        permits.iter().map(Permit::trainer).collect()
+    }
+
+    #[test]
+    fn the_least_loaded_is_taken_and_ties_go_round() {
+        let slots = Slots::default();
+        slots.set("big", 4);
+        slots.set("small", 2);
+        let member = slots.member();
+        let mut permits = Vec::new();
+        for _ in 0..6 {
+            permits.extend(member.take(["big", "small"].into_iter()));
+        }
+        assert_eq!(names(&permits), ["big", "small", "big", "small", "big", "big"]);
+        assert!(member.take(["big", "small"].into_iter()).is_none());
+        permits.remove(1);
+        assert_eq!(
+            member
+                .take(["big", "small"].into_iter())
+                .map(|permit| permit.trainer().to_owned())
+                .as_deref(),
+            Some("small")
+        );
+    }
+
+    #[tokio::test]
+    async fn who_waited_longest_is_woken_and_nobody_overtakes() {
+        let slots = Slots::default();
+        slots.set("only", 1);
+        let (first, second, third) = (slots.member(), slots.member(), slots.member());
+        let only = || ["only"].into_iter();
+        let wanted = BTreeSet::from(["only".to_owned()]);
+        let held = first.take(only()).expect("it is free");
+        second.wait_for(&wanted);
+        first.wait_for(&wanted);
+        drop(held);
+        second.freed().notified().await;
+        assert!(first.take(only()).is_none() && third.take(only()).is_none());
+        let held = second.take(only()).expect("its turn");
+        drop(held);
+        first.freed().notified().await;
+        // Whoever leaves the queue leaves the slot to the next.
+        drop(first);
+        assert!(third.take(only()).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_begun_where_nobody_answers() {
+        let slots = Slots::default();
+        slots.set("away", 2);
+        let member = slots.member();
+        slots.away("away", Instant::now() + std::time::Duration::from_secs(5));
+        assert!(member.take(["away"].into_iter()).is_none() && slots.away_until("away").is_some());
+        tokio::time::advance(std::time::Duration::from_secs(6)).await;
+        assert!(member.take(["away"].into_iter()).is_some());
+        slots.away("away", Instant::now() + std::time::Duration::from_secs(5));
+        slots.back("away");
+        assert!(slots.away_until("away").is_none());
+        let held = [slots.hold("away"), slots.hold("away")];
+        assert!(member.take(["away"].into_iter()).is_none(), "runs that exist count");
+        drop(held);
+    }
+}

@@ -1,5 +1,9 @@
 //! One selection: what is due, step by step, until it has ended or is not ours any more.
 
+mod hands;
+mod policy;
+mod questions;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,22 +11,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
-use tracing::Instrument;
 
-use super::attend::{self, Ended, Order};
-use super::journal::{Batch, Halt, Journal, doubled};
-use super::prepare::{self, Asked};
+use self::questions::Answer;
+use super::attend::Ended;
+use super::journal::{Batch, Halt, Journal};
 use super::slots::{Member, Permit};
 use super::step::{self, Permits};
-use super::{Live, PrepareError, Shared};
-use crate::order;
+use super::{Live, Shared};
 use crate::policy::fitted::FittedForecasts;
-use crate::ports::{FitRequest, FitterError};
-use crate::race::{Next, Race};
-use crate::selection::{
-    Action, Ending, Event, Failure, Outcome, Phase, PlannedTrial, Prepared, State, Wait, WaitReason, WorkMode, due,
-};
-use crate::store::{Claim, KnownForecast};
+use crate::race::Race;
+use crate::selection::{Action, Ending, Event, Failure, Phase, Prepared, Wait, WaitReason, due};
+use crate::store::Claim;
 
 /// Most rounds within one step: those whose losses are known already need no runs.
 const MAX_ROUNDS: usize = 1_000;
@@ -30,15 +29,6 @@ const MAX_ROUNDS: usize = 1_000;
 const CANCEL_GRACE: Duration = Duration::from_mins(1);
 /// How long a wait lasts before it is written down by itself; with other events it is written at once.
 const WAIT_WRITTEN_AFTER: Duration = Duration::from_secs(1);
-/// How long a selection is prepared before trainers that are away are left out.
-const PREPARE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Something that was asked of the world and is awaited beside the runs.
-enum Answer {
-    Prepared(Result<Asked, PrepareError>),
-    Planned(Result<Box<Prepared>, PrepareError>),
-    Fitted(Result<FittedForecasts, FitterError>),
-}
 
 /// One selection that is driven.
 pub(super) struct Task {
@@ -53,6 +43,7 @@ pub(super) struct Task {
     /// Runs in our hands, with their slots.
     attending: HashMap<(usize, u32), Option<Permit>>,
     ids: HashMap<Id, (usize, u32)>,
+    followed: HashSet<(usize, u32)>,
     cancelled: HashSet<(usize, u32)>,
     cancels: JoinSet<()>,
     stopping_since: Option<Instant>,
@@ -64,6 +55,8 @@ pub(super) struct Task {
     /// Preparation says that it cannot succeed.
     refusal: Option<Ending>,
     fitted: Option<FittedForecasts>,
+    /// Answers of the fitter that say that it cannot.
+    fit_failures: u32,
     asking_since: Option<Instant>,
     pause: Duration,
     ask_not_before: Option<Instant>,
@@ -107,6 +100,7 @@ impl Task {
             runs: JoinSet::new(),
             attending: HashMap::new(),
             ids: HashMap::new(),
+            followed: HashSet::new(),
             cancelled: HashSet::new(),
             cancels: JoinSet::new(),
             stopping_since: None,
@@ -115,6 +109,7 @@ impl Task {
             prepared: None,
             refusal: None,
             fitted: None,
+            fit_failures: 0,
             asking_since: None,
             ask_not_before: None,
             hindrance: None,
@@ -198,18 +193,16 @@ impl Task {
             });
             match next {
                 Some(Action::Finish { ending }) => batch = self.finish(batch, ending).await?,
-                Some(Action::Prepare) => match self.prepared.take() {
-                    Some(prepared) => {
-                        let prepared = Box::new(prepared);
-                        batch = batch.with(Event::Prepared { prepared })?;
-                    }
-                    None => {
-                        if let Some(ending) = self.ask_trainers(&batch.state) {
-                            batch = batch.with(Event::Ended { ending })?;
-                        }
-                        return Ok(batch);
-                    }
-                },
+                Some(Action::Prepare) => {
+                    let Some(prepared) = self.prepared.take() else {
+                        return match self.ask_trainers(&batch.state) {
+                            Some(ending) => batch.with(Event::Ended { ending }),
+                            None => Ok(batch),
+                        };
+                    };
+                    let prepared = Box::new(prepared);
+                    batch = batch.with(Event::Prepared { prepared })?;
+                }
                 Some(Action::Judge) => {
                     let (judged, more) = self.judge(batch).await?;
                     batch = judged;
@@ -232,100 +225,6 @@ impl Task {
         )))
     }
 
-    /// The judgement of the last round and the round that follows; `false`: the fitter was asked first.
-    async fn judge(&mut self, mut batch: Batch) -> Result<(Batch, bool), Halt> {
-        let race = self.race(&batch.state).await?;
-        let fitted = batch.state.rounds.last().is_some_and(|round| round.fitted.is_some());
-        if let Some(request) = race.fit_request(&batch.state).filter(|_| !fitted) {
-            let Some(forecasts) = self.fitted.take() else {
-                self.race = Some(race);
-                self.ask_fitter(request);
-                return Ok((batch, false));
-            };
-            let forecasts = Box::new(forecasts);
-            batch = batch.with(Event::Fitted { forecasts })?;
-        }
-        let judging = tokio::task::spawn_blocking(move || {
-            let mut race = race;
-            let fitted = batch.state.rounds.last().and_then(|round| round.fitted.as_ref());
-            let judgement = race.judge(&batch.state, fitted);
-            (race, judgement, batch)
-        });
-        let judged = judging.await.map_err(|panicked| Halt::Defect(panicked.to_string()))?;
-        let (race, judgement, mut batch) = judged;
-        self.race = Some(race);
-        if let Some(decision) = judgement.decision {
-            let decision = Box::new(decision);
-            batch = batch.with(Event::Judged { decision })?;
-        }
-        match judgement.next {
-            Next::Finish(ending) => batch = self.finish(batch, ending).await?,
-            Next::Round(trials) => {
-                let trials = self.known(&batch.state, trials).await?;
-                batch = batch.with(Event::RoundOpened { trials })?;
-            }
-        }
-        Ok((batch, true))
-    }
-
-    async fn race(&mut self, state: &State) -> Result<Race, Halt> {
-        if let Some(race) = self.race.take() {
-            return Ok(race);
-        }
-        let state = state.clone();
-        let made = tokio::task::spawn_blocking(move || Race::new(&state)).await;
-        let made = made.map_err(|panicked| Halt::Defect(panicked.to_string()))?;
-        made.map_err(|error| Halt::Defect(error.to_string()))
-    }
-
-    /// Trials with the losses that earlier selections have measured.
-    async fn known(
-        &self,
-        state: &State,
-        trials: Vec<(usize, crate::curve::DataSize)>,
-    ) -> Result<Vec<PlannedTrial>, Halt> {
-        let key = |contender, size| {
-            state
-                .spec
-                .reuse
-                .then(|| order::loss_key(state, contender, size))
-                .flatten()
-        };
-        let keyed: Vec<_> = trials
-            .into_iter()
-            .map(|(contender, size)| (contender, size, key(contender, size)))
-            .collect();
-        let keys: Vec<_> = keyed.iter().filter_map(|(_, _, key)| key.clone()).collect();
-        let known = if keys.is_empty() {
-            Vec::new()
-        } else {
-            self.journal.known_losses(&keys).await?
-        };
-        let known: HashMap<_, _> = known.into_iter().map(|loss| (loss.key.clone(), loss)).collect();
-        let planned = keyed.into_iter().map(|(contender, data_size, key)| {
-            let found = key.and_then(|key| known.get(&key));
-            let reused = found.filter(|loss| loss.observation.data_size() == data_size);
-            PlannedTrial {
-                contender,
-                data_size,
-                reused: reused.map(|loss| (loss.observation, loss.selection.clone())),
-            }
-        });
-        Ok(planned.collect())
-    }
-
-    /// The end, with what later selections may start from.
-    async fn finish(&mut self, mut batch: Batch, ending: Ending) -> Result<Batch, Halt> {
-        if matches!(ending, Ending::Succeeded | Ending::BudgetExhausted { .. }) {
-            // Forecasts are a service to others: without them the selection ends all the same.
-            if let Ok(race) = self.race(&batch.state).await {
-                batch.forecasts = forecasts(&race, &batch.state, self.journal.id());
-                self.race = Some(race);
-            }
-        }
-        batch.with(Event::Ended { ending })
-    }
-
     /// With the wait, where it is another one than stored.
     fn with_wait(&mut self, batch: Batch) -> Result<Batch, Halt> {
         let seen = step::wait_of(&batch.state, batch.at, &self.wanted, &self.shared.slots);
@@ -342,81 +241,6 @@ impl Task {
             return Ok(batch);
         }
         batch.with(Event::Waiting { wait })
-    }
-
-    /// Does what the state asks for: attends to runs, cancels them.
-    fn act(&mut self) {
-        let state = self.journal.state();
-        let external = state.spec.work_mode == WorkMode::AskTell;
-        let mut orders = Vec::new();
-        let mut cancel = Vec::new();
-        for action in due(state, self.journal.clock().now()) {
-            let (key, cancelled) = match action {
-                Action::Attend { trial, attempt } => ((trial, attempt), false),
-                Action::Cancel { trial, attempt } => ((trial, attempt), true),
-                _ => continue,
-            };
-            let Some(in_hand) = state.trials.get(key.0).and_then(|trial| trial.attempts.last()) else {
-                continue;
-            };
-            let names = (in_hand.trainer.clone(), in_hand.run_id.clone());
-            if external {
-                if cancelled {
-                    let words = "the selection ends";
-                    self.ended
-                        .push(Ended::without_word(key.0, key.1, Outcome::Cancelled, words));
-                }
-                continue;
-            }
-            if self.attending.get(&key).is_none_or(|permit| permit.is_some()) && !self.ids.values().any(|id| *id == key)
-            {
-                orders.push(Order {
-                    trial: key.0,
-                    attempt: key.1,
-                    spec: order::run_spec(state, self.journal.id(), key.0, key.1),
-                    trainer: names.0.clone(),
-                    run_id: names.1.clone(),
-                });
-            }
-            if cancelled && !self.cancelled.contains(&key) {
-                cancel.push((key, names));
-            }
-        }
-        for order in orders {
-            self.attend(order);
-        }
-        for (key, (trainer, run_id)) in cancel {
-            self.cancelled.insert(key);
-            self.stopping_since.get_or_insert_with(Instant::now);
-            self.cancels
-                .spawn(attend::cancel(Arc::clone(&self.shared), trainer, run_id));
-        }
-        self.give_up_on_the_cancelled();
-    }
-
-    fn attend(&mut self, order: Order) {
-        let key = (order.trial, order.attempt);
-        let slots = &self.shared.slots;
-        self.attending
-            .entry(key)
-            .or_default()
-            .get_or_insert_with(|| slots.hold(&order.trainer));
-        let span = tracing::info_span!("run", run = order.run_id, trainer = order.trainer);
-        let run = attend::attend(Arc::clone(&self.shared), order, self.live.clone());
-        let id = self.runs.spawn(run.instrument(span)).id();
-        self.ids.insert(id, key);
-    }
-
-    /// Cancelled runs whose trainers do not end them are ended without them.
-    fn give_up_on_the_cancelled(&mut self) {
-        if self.stopping_since.is_none_or(|since| since.elapsed() < CANCEL_GRACE) {
-            return;
-        }
-        for (trial, attempt) in self.attending.keys() {
-            let words = "its trainer did not end it in time";
-            self.ended
-                .push(Ended::without_word(*trial, *attempt, Outcome::Cancelled, words));
-        }
     }
 
     /// Waits for whatever comes first.
@@ -477,123 +301,5 @@ impl Task {
         }
         // Clocks of milliseconds: a time that has come is waited for a moment, not for ever in a circle.
         (wake.max(Instant::now() + Duration::from_millis(1)), refresh_at)
-    }
-
-    fn take(&mut self, joined: Result<(Id, Ended), tokio::task::JoinError>) {
-        let (id, ended) = match joined {
-            Ok((id, ended)) => (id, Some(ended)),
-            Err(error) => (error.id(), None),
-        };
-        let Some(key) = self.ids.remove(&id) else { return };
-        self.attending.remove(&key);
-        let words = "following it failed by a defect";
-        self.ended
-            .push(ended.unwrap_or_else(|| Ended::without_word(key.0, key.1, Outcome::Lost, words)));
-    }
-}
-
-/// What the contenders' losses at the full size are forecast to be, under their models' keys.
-fn forecasts(race: &Race, state: &State, id: &str) -> Vec<KnownForecast> {
-    let Some(data_digest) = state.prepared.as_ref().map(|prepared| prepared.data_digest.clone()) else {
-        return Vec::new();
-    };
-    if data_digest.is_empty() {
-        return Vec::new();
-    }
-    let forecasts = race.forecasts(state).into_iter().enumerate();
-    let known = forecasts.filter_map(|(contender, forecast)| {
-        let loss = forecast?.log_loss.exp();
-        Some(KnownForecast {
-            data_digest: data_digest.clone(),
-            model_key: order::model_key(state, contender)?,
-            loss: Some(loss).filter(|loss| loss.is_finite())?,
-            selection: id.to_owned(),
-        })
-    });
-    known.collect()
-}
-
-/// Questions beside the runs: to trainers before anything is spent, to the fitter before rounds are judged.
-impl Task {
-    /// Asks the trainers, unless they are being asked or were asked a moment ago. An ending: it cannot succeed.
-    fn ask_trainers(&mut self, state: &State) -> Option<Ending> {
-        self.asking_since.get_or_insert_with(Instant::now);
-        if self.refusal.is_some() || !self.may_ask() {
-            return self.refusal.take();
-        }
-        let (shared, spec) = (Arc::clone(&self.shared), state.spec.clone());
-        self.question
-            .spawn(async move { Answer::Prepared(prepare::ask(&shared, &spec).await) });
-        None
-    }
-
-    fn ask_fitter(&mut self, request: FitRequest) {
-        if !self.may_ask() {
-            return;
-        }
-        let fitter = Arc::clone(&self.shared.parts.fitter);
-        self.question
-            .spawn(async move { Answer::Fitted(fitter.forecast(request).await) });
-    }
-
-    fn may_ask(&self) -> bool {
-        self.question.is_empty() && self.ask_not_before.is_none_or(|time| time <= Instant::now())
-    }
-
-    fn hear(&mut self, answer: Result<Answer, tokio::task::JoinError>) {
-        match answer {
-            Ok(Answer::Prepared(Ok(asked))) => self.hear_trainers(asked),
-            Ok(Answer::Planned(Ok(prepared))) => {
-                self.answered();
-                self.prepared = Some(*prepared);
-            }
-            Ok(Answer::Prepared(Err(error)) | Answer::Planned(Err(error))) => self.hear_no(&error),
-            Ok(Answer::Fitted(Ok(forecasts))) => {
-                self.answered();
-                self.fitted = Some(forecasts);
-            }
-            Ok(Answer::Fitted(Err(error))) => self.ask_later(WaitReason::FitterUnavailable, error.to_string()),
-            Err(panicked) => self.ask_later(WaitReason::None, panicked.to_string()),
-        }
-    }
-
-    /// Goes on with the answers, or asks again while trainers are away that may come back.
-    fn hear_trainers(&mut self, asked: Asked) {
-        let patience = PREPARE_PATIENCE.min(self.shared.config.patience);
-        let waited = self.asking_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if let Some(fault) = asked.away.values().next().filter(|_| waited < patience) {
-            self.ask_later(WaitReason::TrainerUnavailable, fault.to_string());
-            return;
-        }
-        let spec = self.journal.state().spec.clone();
-        self.question
-            .spawn(async move { Answer::Planned(prepare::conclude(&spec, asked.told).await.map(Box::new)) });
-    }
-
-    fn hear_no(&mut self, error: &PrepareError) {
-        match error {
-            PrepareError::Failed { failure, detail } => {
-                self.answered();
-                let (failure, detail) = (*failure, detail.clone());
-                self.refusal = Some(Ending::Failed { failure, detail });
-            }
-            PrepareError::UnknownTrainer { .. } | PrepareError::Trainer(_) => {
-                self.ask_later(WaitReason::TrainerUnavailable, error.to_string());
-            }
-            PrepareError::Store(_) => self.ask_later(WaitReason::None, error.to_string()),
-        }
-    }
-
-    fn ask_later(&mut self, reason: WaitReason, detail: String) {
-        tracing::warn!(selection = self.journal.id(), detail, "a question is asked again later");
-        self.ask_not_before = Some(Instant::now() + self.pause);
-        self.pause = doubled(self.pause, self.shared.config.backoff.1);
-        self.hindrance = Some(Wait { reason, detail });
-    }
-
-    fn answered(&mut self) {
-        self.pause = self.shared.config.backoff.0;
-        self.ask_not_before = None;
-        self.hindrance = None;
     }
 }

@@ -31,14 +31,17 @@ pub(super) fn report(id: &str, state: &State, now: Millis) -> Report {
         .prepared
         .as_ref()
         .map_or(Spending::ZERO, |prepared| prepared.exhaustive);
-    let choice = state.choice().map(|contender| {
-        let place = contenders.iter().find(|entry| entry.named.contender == contender);
-        ReportedChoice {
-            named: Named::of(state, contender),
-            predicted_loss: place.and_then(|entry| entry.predicted_loss),
-            interval: place.and_then(|entry| entry.interval),
-        }
-    });
+    let choice = state
+        .choice()
+        .filter(|contender| *contender < state.spec.contenders())
+        .map(|contender| {
+            let place = contenders.iter().find(|entry| entry.named.contender == contender);
+            ReportedChoice {
+                named: Named::of(state, contender),
+                predicted_loss: place.and_then(|entry| entry.predicted_loss),
+                interval: place.and_then(|entry| entry.interval),
+            }
+        });
     Report {
         selection: id.to_owned(),
         phase: state.phase.clone(),

@@ -154,7 +154,8 @@ fn order<'a>(
     for (decision, _) in state.rounds.iter().rev().filter_map(|round| round.decision.as_ref()) {
         for judged in &decision.contenders {
             let contender = judged.contender;
-            let in_the_race = judged.verdict != Verdict::Excluded || judged.may_be_chosen();
+            let known = contender < state.spec.contenders();
+            let in_the_race = known && (judged.verdict != Verdict::Excluded || judged.may_be_chosen());
             if in_the_race && !out.contains(&contender) && placed.insert(contender) {
                 order.push((contender, Some(judged)));
             }

@@ -82,7 +82,7 @@ fn too_close(state: &State, contenders: &[ReportedContender]) -> Option<Warning>
     let [first, second, ..] = contenders else { return None };
     let uncertainty = first.log_sd?.hypot(second.log_sd?);
     let gap = (second.predicted_loss?.ln() - first.predicted_loss?.ln()).abs();
-    if !(gap < uncertainty) {
+    if gap.is_nan() || gap >= uncertainty {
         return None;
     }
     let name = |entry: &ReportedContender| state.spec.contender_name(entry.named.contender);

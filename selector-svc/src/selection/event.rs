@@ -149,6 +149,10 @@ pub struct AttemptEnd {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large ones are rare, and an event lives for a moment: it is written down and applied"
+)]
 pub enum Event {
     /// It was asked for.
     Created {

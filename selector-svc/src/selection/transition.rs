@@ -396,7 +396,6 @@ impl State {
             return Err(missing());
         }
         let attempt = trial.attempts.last_mut().ok_or_else(missing)?;
-        self.reserved = self.reserved.minus(attempt.reserved);
         self.spent = self.spent.plus(end.spent);
         if !matches!(end.outcome, Outcome::Observed { .. }) {
             self.wasted = self.wasted.plus(end.spent);
@@ -421,6 +420,9 @@ impl State {
             detail: end.detail,
             at,
         });
+        // Summed anew: differences of sums would leave a remainder in the last bits.
+        let in_hand = self.trials.iter().filter_map(Trial::running);
+        self.reserved = in_hand.fold(Spending::ZERO, |sum, (_, attempt)| sum.plus(attempt.reserved));
         if let Some((contender, round, exclusion)) = withdrawn {
             self.withdraw(contender, round, exclusion);
         }

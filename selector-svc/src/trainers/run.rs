@@ -21,7 +21,7 @@ pub(super) async fn follow(
     let sizes = spec.data_sizes.clone();
     let run = trainer.create(run_id, trainer_kit::grpc::spec(spec)).await?;
     if let Err(lie) = told::is_the_run(&run, run_id, &sizes) {
-        return Ok(refused(lie));
+        return Ok(refused(&lie));
     }
     let mut teller = Teller {
         progress,
@@ -38,7 +38,7 @@ pub(super) async fn follow(
     match trainer.client.get(run_id).await {
         Ok(run) => Ok(match told::is_the_run(&run, run_id, &sizes) {
             Ok(()) => told::end(&run, &sizes),
-            Err(lie) => refused(lie),
+            Err(lie) => refused(&lie),
         }),
         Err(error) if error.problem() == Some(Problem::NotFound) => Ok(lost(&error)),
         Err(error) => Err(trainer.fault(&error)),
@@ -67,9 +67,11 @@ async fn watch(
             },
             Err(error) => {
                 return match &error {
-                    // It was there, and is not any more; or nothing was heard for as long as a watch bears it.
-                    TrainerError::RunReplaced(_) | TrainerError::GaveUp { .. } => Ok(Some(lost(&error))),
-                    TrainerError::BrokenContract(word) => Ok(Some(refused(Lie(word.clone())))),
+                    // It was there, and is not any more.
+                    TrainerError::RunReplaced(_) => Ok(Some(lost(&error))),
+                    // Nothing new was heard for as long as a watch bears it. A trainer that tells too little may still know.
+                    TrainerError::GaveUp { .. } => Ok(forgotten(trainer, run_id).await.then(|| lost(&error))),
+                    TrainerError::BrokenContract(word) => Ok(Some(refused(&Lie(word.clone())))),
                     TrainerError::Refused { .. } if error.problem() == Some(Problem::NotFound) => {
                         Ok(Some(lost(&error)))
                     }
@@ -79,6 +81,18 @@ async fn watch(
         }
     }
     Ok(None)
+}
+
+/// Whether a run of which nothing is heard has not ended; it is asked to, so that it does not go on beside its successor.
+async fn forgotten(trainer: &RemoteTrainer, run_id: &str) -> bool {
+    let known = trainer.client.get(run_id).await;
+    if known.as_ref().is_ok_and(|run| has_ended(run.state())) {
+        return false;
+    }
+    if known.is_ok() {
+        let _ = trainer.client.cancel(run_id).await;
+    }
+    true
 }
 
 /// Passes progress on, not more often than anybody looks.
@@ -115,7 +129,7 @@ fn lost(error: &TrainerError) -> RunEnd {
 }
 
 /// The end of a run about which the trainer said something that cannot be: another attempt, or another trainer, may do better.
-pub(super) fn refused(lie: Lie) -> RunEnd {
+pub(super) fn refused(lie: &Lie) -> RunEnd {
     RunEnd {
         outcome: Outcome::Refused,
         detail: format!("the trainer breaks its contract: {}", lie.0),

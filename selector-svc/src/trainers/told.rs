@@ -138,7 +138,7 @@ pub(super) fn is_the_run(run: &wire::TrainingRun, run_id: &str, sizes: &[i64]) -
 
 /// How a run ended.
 pub(super) fn end(run: &wire::TrainingRun, sizes: &[i64]) -> RunEnd {
-    checked_end(run, sizes).unwrap_or_else(refused)
+    checked_end(run, sizes).unwrap_or_else(|lie| refused(&lie))
 }
 
 fn checked_end(run: &wire::TrainingRun, sizes: &[i64]) -> Result<RunEnd, Lie> {

@@ -85,13 +85,12 @@ fn play_round(
         if state.trials.get(trial).is_none_or(crate::selection::Trial::has_ended) {
             continue;
         }
-        state = match measured {
-            Some(measured) => run(state, trial, measured)?,
-            None => {
-                let detail = format!("no loss was recorded at {}", crate::explain::examples(size.examples()));
-                let exclusion = Exclusion::new(ExclusionReason::MissingData, detail);
-                apply(state, Event::TrialGivenUp { trial, exclusion })?
-            }
+        state = if let Some(measured) = measured {
+            run(state, trial, measured)?
+        } else {
+            let detail = format!("no loss was recorded at {}", crate::explain::examples(size.examples()));
+            let exclusion = Exclusion::new(ExclusionReason::MissingData, detail);
+            apply(state, Event::TrialGivenUp { trial, exclusion })?
         };
     }
     Ok(state)

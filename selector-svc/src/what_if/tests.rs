@@ -6,11 +6,11 @@ fn policy(name: &str) -> SelectionPolicy {
     SelectionPolicy::from_name(name).unwrap()
 }
 
-fn examples(budget: u64) -> Option<BudgetSpec> {
-    Some(BudgetSpec {
+fn examples(budget: u64) -> BudgetSpec {
+    BudgetSpec {
         examples: Some(budget),
         ..BudgetSpec::default()
-    })
+    }
 }
 
 /// A selection in which everything was measured that geometric could ask for.
@@ -39,7 +39,7 @@ fn the_same_question_has_the_same_answer() {
 #[test]
 fn a_smaller_budget_is_decided_from_what_was_measured() {
     let state = everything();
-    let (report, missing) = what_if("s", &state, examples(20_000), Some(policy("geometric")), None, 0).unwrap();
+    let (report, missing) = what_if("s", &state, Some(examples(20_000)), Some(policy("geometric")), None, 0).unwrap();
     assert_eq!(missing, []);
     assert!(report.spent.examples <= 20_000 && report.spent.examples > 0);
     assert_eq!(report.policy, "geometric");
@@ -50,7 +50,7 @@ fn a_smaller_budget_is_decided_from_what_was_measured() {
 #[test]
 fn runs_that_were_never_made_are_listed_and_their_contenders_are_out() {
     let state = played(spec(5, &["full"], policy("geometric"), 20_000)).unwrap();
-    let (report, missing) = what_if("s", &state, examples(70_000), None, None, 0).unwrap();
+    let (report, missing) = what_if("s", &state, Some(examples(70_000)), None, None, 0).unwrap();
     assert!(!missing.is_empty());
     for (contender, data_size) in &missing {
         assert!(state.trial(*contender, *data_size).is_none());
@@ -152,7 +152,7 @@ fn senseless_questions_are_refused() {
         matches!(none, WhatIfError::Spec { .. } | WhatIfError::Parameter(_)),
         "{none:?}"
     );
-    let small = what_if("s", &state, examples(1), Some(policy("geometric")), None, 0).unwrap_err();
+    let small = what_if("s", &state, Some(examples(1)), Some(policy("geometric")), None, 0).unwrap_err();
     assert!(small.to_string().contains("example"), "{small}");
     let fits = what_if("s", &state, None, Some(policy("rectified_fit")), None, 0).unwrap_err();
     assert_eq!(

@@ -1,0 +1,11 @@
+//! The driver on a clock that jumps from event to event: a store in memory, trainers that answer from a table, and every way to
+//! lose one's head in between.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crash;
+mod faults;
+mod life;
+mod load;
+mod trainer;
+mod world;

@@ -1,0 +1,377 @@
+//! A trainer that answers from a table, keeps book of what it is asked, and does as it is told.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use selector_svc::curve::{DataSize, Loss, Observation};
+use selector_svc::ports::{
+    BoxFuture, ProgressSink, RunEnd, RunEstimate, RunProgress, Trainer, TrainerDescription, TrainerFault,
+};
+use selector_svc::selection::{Event, Outcome};
+use selector_svc::store::Store;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use trainer_kit::spec::{MethodKind, Spec};
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Behaviour {
+    /// It ends with the table's loss.
+    Succeed,
+    /// It ends so, after half of its time.
+    End(Outcome, bool),
+    /// It never ends, and does not hear.
+    Hang,
+    /// Nobody answers.
+    Away,
+    /// It is not taken.
+    Refuse,
+}
+
+/// A point within a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// Nothing was done yet.
+    Before,
+    /// A run was created, and goes on.
+    Created,
+    /// It is done, but the answer is lost.
+    After,
+}
+
+type Behave = Box<dyn Fn(&str, &Spec) -> Behaviour + Send>;
+
+struct Run {
+    spec: Spec,
+    started: Instant,
+    ended: Option<RunEnd>,
+    cancelled: bool,
+}
+
+/// Everything that happens at the trainer.
+struct Book {
+    runs: BTreeMap<String, Run>,
+    /// Runs that the trainer has forgotten.
+    forgotten: u64,
+    violations: Vec<String>,
+    calls: u64,
+    kill_at: Option<(u64, Point)>,
+    behave: Behave,
+    completed: u64,
+}
+
+/// The trainer.
+pub(crate) struct Scripted {
+    pub(crate) name: String,
+    pub(crate) slots: u32,
+    book: Mutex<Book>,
+    /// Told when the driver is to be killed.
+    kill: Arc<Notify>,
+    changed: Notify,
+    /// Where runs must be written down before they are created; `None`: not checked.
+    store: Option<Arc<dyn Store>>,
+    pace: Duration,
+}
+
+impl Scripted {
+    pub(crate) fn new(name: &str, slots: u32, kill: Arc<Notify>, store: Option<Arc<dyn Store>>) -> Self {
+        Self {
+            name: name.to_owned(),
+            slots,
+            book: Mutex::new(Book {
+                runs: BTreeMap::new(),
+                forgotten: 0,
+                violations: Vec::new(),
+                calls: 0,
+                kill_at: None,
+                behave: Box::new(|_, _| Behaviour::Succeed),
+                completed: 0,
+            }),
+            kill,
+            changed: Notify::new(),
+            store,
+            pace: Duration::from_millis(2),
+        }
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+        self.book.lock().expect("no panics")
+    }
+
+    pub(crate) fn behave(&self, behave: impl Fn(&str, &Spec) -> Behaviour + Send + 'static) {
+        self.book().behave = Box::new(behave);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn kill_at(&self, call: u64, point: Point) {
+        self.book().kill_at = Some((call, point));
+    }
+
+    /// Whether the kill was met; it is not set any more then.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.book().kill_at.is_none()
+    }
+
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.book().violations.clone()
+    }
+
+    pub(crate) fn completed(&self) -> u64 {
+        self.book().completed
+    }
+
+    pub(crate) fn cancelled(&self) -> usize {
+        self.book().runs.values().filter(|run| run.cancelled).count()
+    }
+
+    /// All runs that have not ended are gone, as after a restart without a disk.
+    pub(crate) fn forget_runs(&self) {
+        let mut book = self.book();
+        let before = book.runs.len();
+        book.runs.retain(|_, run| run.ended.is_some());
+        book.forgotten += (before - book.runs.len()) as u64;
+        drop(book);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.book().forgotten
+    }
+
+    fn call(&self) -> u64 {
+        let mut book = self.book();
+        book.calls += 1;
+        book.calls
+    }
+
+    async fn point(&self, call: u64, point: Point) {
+        let dies = {
+            let mut book = self.book();
+            let dies = book.kill_at == Some((call, point));
+            if dies {
+                book.kill_at = None;
+            }
+            dies
+        };
+        if dies {
+            self.kill.notify_one();
+            pending::<()>().await;
+        }
+    }
+
+    /// Notes a run, and what is wrong with the way it came.
+    async fn enter(&self, run_id: &str, spec: &Spec) {
+        let selection = spec.labels.get("finepick.selection").cloned().unwrap_or_default();
+        let mut wrong = Vec::new();
+        if let Some(store) = &self.store {
+            let events = store
+                .events(&selection, 0, 100_000)
+                .await
+                .expect("the store can be read");
+            let scheduled = events.iter().any(|stored| match &stored.event {
+                Event::Scheduled { attempts } => attempts.iter().any(|attempt| attempt.run_id == run_id),
+                _ => false,
+            });
+            if !scheduled {
+                wrong.push(format!("{run_id} was not scheduled before it was created"));
+            }
+        }
+        let mut book = self.book();
+        if let Some(known) = book.runs.get(run_id) {
+            if known.spec != *spec {
+                wrong.push(format!("{run_id} came with two specs"));
+            }
+        } else {
+            let run = Run {
+                spec: spec.clone(),
+                started: Instant::now(),
+                ended: None,
+                cancelled: false,
+            };
+            book.runs.insert(run_id.to_owned(), run);
+        }
+        book.violations.extend(wrong);
+    }
+
+    fn size(spec: &Spec) -> u64 {
+        u64::try_from(spec.data_size_max()).unwrap()
+    }
+
+    fn time_of(&self, spec: &Spec) -> Duration {
+        Duration::from_millis(5) + self.pace * u32::try_from(Self::size(spec)).unwrap()
+    }
+
+    fn success(spec: &Spec) -> RunEnd {
+        let size = Self::size(spec);
+        RunEnd {
+            outcome: Outcome::Observed {
+                observation: Observation::new(
+                    DataSize::new(size).unwrap(),
+                    Loss::new(loss(&spec.candidate_id, size)).unwrap(),
+                ),
+                model_digest: format!("sha256:{}", spec.model.uri),
+                data_digest: "sha256:data".to_owned(),
+            },
+            detail: String::new(),
+            device_seconds: Some(0.01 * size as f64),
+            money_nanos: None,
+            share_done: Some(1.0),
+            may_be_retried: false,
+        }
+    }
+
+    /// The end of a run if it has come by now, else when to look again.
+    fn end_of(&self, run_id: &str, behaviour: &Behaviour) -> Result<RunEnd, Instant> {
+        let mut book = self.book();
+        let Some(run) = book.runs.get_mut(run_id) else {
+            return Ok(end(Outcome::Lost, true, None));
+        };
+        if let Some(end) = &run.ended {
+            return Ok(end.clone());
+        }
+        let whole = self.time_of(&run.spec);
+        let (found, at) = match behaviour {
+            _ if run.cancelled && *behaviour != Behaviour::Hang => {
+                (end(Outcome::Cancelled, true, Some(0.5)), Instant::now())
+            }
+            Behaviour::End(outcome, again) => (end(outcome.clone(), *again, Some(0.5)), run.started + whole / 2),
+            Behaviour::Hang => return Err(Instant::now() + Duration::from_hours(1)),
+            _ => (Self::success(&run.spec), run.started + whole),
+        };
+        if at > Instant::now() {
+            return Err(at);
+        }
+        run.ended = Some(found.clone());
+        book.completed += 1;
+        Ok(found)
+    }
+
+    async fn follow(&self, run_id: &str, spec: Spec, mut progress: ProgressSink) -> Result<RunEnd, TrainerFault> {
+        let call = self.call();
+        self.point(call, Point::Before).await;
+        let behaviour = (self.book().behave)(run_id, &spec);
+        match behaviour {
+            Behaviour::Away => return Err(self.away()),
+            Behaviour::Refuse => {
+                return Err(TrainerFault::Refused {
+                    trainer: self.name.clone(),
+                    reason: "CAPABILITY_MISSING".to_owned(),
+                    detail: "no".to_owned(),
+                });
+            }
+            _ => {}
+        }
+        self.enter(run_id, &spec).await;
+        self.point(call, Point::Created).await;
+        progress(RunProgress {
+            step: 1,
+            ..RunProgress::default()
+        });
+        loop {
+            let changed = self.changed.notified();
+            match self.end_of(run_id, &behaviour) {
+                Ok(end) => {
+                    self.point(call, Point::After).await;
+                    return Ok(end);
+                }
+                Err(at) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(at) => {}
+                        () = changed => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn away(&self) -> TrainerFault {
+        TrainerFault::Unavailable {
+            trainer: self.name.clone(),
+            detail: "nobody is there".to_owned(),
+        }
+    }
+}
+
+/// The table: curves that cross now and then, with a clear winner.
+pub(crate) fn loss(candidate: &str, size: u64) -> f64 {
+    let number: u64 = candidate.trim_start_matches("model-").parse().unwrap_or(0);
+    let place = number * 7 % 31;
+    let slope = 0.10 + 0.004 * ((number * 5) % 11) as f64;
+    1.0 + 0.03 * place as f64 + 2.0 * (size as f64 + 30.0).powf(-slope)
+}
+
+pub(crate) fn end(outcome: Outcome, may_be_retried: bool, share_done: Option<f64>) -> RunEnd {
+    RunEnd {
+        outcome,
+        detail: "as told".to_owned(),
+        device_seconds: None,
+        money_nanos: None,
+        share_done,
+        may_be_retried,
+    }
+}
+
+impl Trainer for Scripted {
+    fn describe(&self) -> BoxFuture<'_, Result<TrainerDescription, TrainerFault>> {
+        Box::pin(async move {
+            let call = self.call();
+            self.point(call, Point::Before).await;
+            let probe = selector_svc::order::probe_spec(&crate::world::spec(1), 0, DataSize::ZERO);
+            if (self.book().behave)("", &probe) == Behaviour::Away {
+                return Err(self.away());
+            }
+            self.point(call, Point::After).await;
+            Ok(TrainerDescription {
+                implementation: "scripted 1".to_owned(),
+                slots: self.slots,
+                methods: vec![MethodKind::Full],
+                nested_subsets: false,
+                deterministic: true,
+                estimates: true,
+                data_size_max: None,
+                price: None,
+                memory_bytes: None,
+            })
+        })
+    }
+
+    fn estimate(&self, spec: Spec) -> BoxFuture<'_, Result<RunEstimate, TrainerFault>> {
+        Box::pin(async move {
+            let call = self.call();
+            self.point(call, Point::Before).await;
+            self.point(call, Point::After).await;
+            Ok(RunEstimate {
+                device_seconds: Some(0.01 * Self::size(&spec) as f64),
+                model_digest: format!("sha256:{}", spec.model.uri),
+                data_digest: "sha256:data".to_owned(),
+                parameters: Some(1_000_000),
+                data_examples: Some(4_096),
+                ..RunEstimate::default()
+            })
+        })
+    }
+
+    fn run<'a>(
+        &'a self,
+        run_id: &'a str,
+        spec: Spec,
+        progress: ProgressSink,
+    ) -> BoxFuture<'a, Result<RunEnd, TrainerFault>> {
+        Box::pin(self.follow(run_id, spec, progress))
+    }
+
+    fn cancel<'a>(&'a self, run_id: &'a str) -> BoxFuture<'a, Result<(), TrainerFault>> {
+        Box::pin(async move {
+            let call = self.call();
+            self.point(call, Point::Before).await;
+            if let Some(run) = self.book().runs.get_mut(run_id) {
+                run.cancelled = true;
+            }
+            self.changed.notify_waiters();
+            self.point(call, Point::After).await;
+            Ok(())
+        })
+    }
+}
