@@ -56,6 +56,5 @@ async fn two_hundred_selections_of_thirty_finish_though_one_run_in_twenty_fails(
         "{runs} runs, {failed} of them failed, {short} selections ran out of budget, in {:?} of their time",
         begin.elapsed()
     );
-    assert!(short < 20, "{short}");
     assert!(failed * 40 > runs && failed * 10 < runs, "{failed} of {runs}");
 }
