@@ -19,14 +19,10 @@ VULKAN := $(CURDIR)/.deps/vulkan
 build:
 	$(CARGO) build --release --locked --workspace --bins
 
+# Which checkpoint of the zoo to fine-tune for a real text, then the truth about the first of the ranking.
 demo: build onnxruntime
-	@echo "Ranking 18 synthetic candidates (demo/make_curves.py says how they were made) from 1/64 of the data:"
-	@echo
-	$(FINEPICK) rank --curves demo/curves.csv --budget-ratio 1/64 --full-size 1024000 --policy local-trend --plot demo/ranking.svg
-	@echo
-	@echo "The plot is demo/ranking.svg. What an adaptive policy would have done with a quarter of that cost:"
-	@echo
-	$(FINEPICK) simulate --curves demo/curves.csv --full-size 1024000 --budget-ratio 1/64 --budget-fraction 1/4
+	@$(PYTHON) tools/fetch_texts.py
+	$(FINEPICK) demo
 
 setup: $(STAMP) onnxruntime
 

@@ -29,32 +29,14 @@ impl Backend {
     /// # Errors
     /// The endpoint is no URL, its certificate authority cannot be read, or the services cannot be set up.
     pub fn open(global: &GlobalArgs) -> Result<Self, CliError> {
-        if !(global.timeout.is_finite() && global.timeout > 0.0 && global.timeout < 1e6) {
-            return Err(CliError::Usage(
-                "--timeout must be a positive number of seconds".to_owned(),
-            ));
-        }
+        timeout(global)?;
         match &global.endpoint {
-            Some(endpoint) => Self::remote(endpoint, global),
+            Some(_) => {
+                let timed = Transport::new(timed(global)?);
+                Ok(Self::over(&timed, &timed))
+            }
             None => Self::in_process(),
         }
-    }
-
-    fn remote(endpoint: &str, global: &GlobalArgs) -> Result<Self, CliError> {
-        let config = EndpointConfig {
-            endpoint: endpoint.to_owned(),
-            tls: ClientTls {
-                ca: global.ca_certificate.clone(),
-                ..ClientTls::default()
-            },
-            ..EndpointConfig::default()
-        };
-        let channel = svc_kit::client::channel(&config).map_err(|error| CliError::Usage(error.to_string()))?;
-        let timed = WithDeadline {
-            inner: channel,
-            timeout: Duration::from_secs_f64(global.timeout),
-        };
-        Ok(Self::over(&Transport::new(timed.clone()), &Transport::new(timed)))
     }
 
     fn in_process() -> Result<Self, CliError> {
@@ -68,11 +50,52 @@ impl Backend {
             fitter: FitterServiceClient::new(fitter.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
-            selector: SelectorServiceClient::new(selector.clone())
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            selector: selector_over(selector),
         }
     }
+}
+
+/// `--timeout`.
+pub(crate) fn timeout(global: &GlobalArgs) -> Result<Duration, CliError> {
+    if !(global.timeout.is_finite() && global.timeout > 0.0 && global.timeout < 1e6) {
+        return Err(CliError::Usage(
+            "--timeout must be a positive number of seconds".to_owned(),
+        ));
+    }
+    Ok(Duration::from_secs_f64(global.timeout))
+}
+
+/// A client of a selector.
+pub(crate) fn selector_over(selector: &Transport) -> SelectorServiceClient<Transport> {
+    SelectorServiceClient::new(selector.clone())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Clients of the selector at `--endpoint`: one whose calls have a deadline, one for streams.
+pub(crate) fn selector_at(
+    global: &GlobalArgs,
+) -> Result<(SelectorServiceClient<Transport>, SelectorServiceClient<Transport>), CliError> {
+    let timed = timed(global)?;
+    let untimed = Transport::new(timed.inner.clone());
+    Ok((selector_over(&Transport::new(timed)), selector_over(&untimed)))
+}
+
+/// The channel to `--endpoint`.
+fn timed(global: &GlobalArgs) -> Result<WithDeadline, CliError> {
+    let config = EndpointConfig {
+        endpoint: global.endpoint.clone().unwrap_or_default(),
+        tls: ClientTls {
+            ca: global.ca_certificate.clone(),
+            ..ClientTls::default()
+        },
+        ..EndpointConfig::default()
+    };
+    let channel = svc_kit::client::channel(&config).map_err(|error| CliError::Usage(error.to_string()))?;
+    Ok(WithDeadline {
+        inner: channel,
+        timeout: timeout(global)?,
+    })
 }
 
 /// Gives every call the same deadline, which the server is told.

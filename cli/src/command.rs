@@ -1,9 +1,12 @@
 //! The commands: each reads its input, asks the services, and prints one answer.
 
 pub mod benchmark;
+pub(crate) mod demo;
 pub mod evaluate;
 pub mod fit;
 pub mod rank;
+pub(crate) mod select;
+pub(crate) mod selection;
 pub mod simulate;
 pub mod train;
 pub mod trainers;

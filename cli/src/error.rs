@@ -35,6 +35,12 @@ pub enum CliError {
     /// The suite cannot be reached, or the services cannot be set up.
     #[error("{0}")]
     Connection(String),
+    /// Another process has the state folder's trainer.
+    #[error("--state-dir {folder} is in use by another command; each folder has one that trains at a time")]
+    InUse {
+        /// The folder.
+        folder: String,
+    },
     /// An output cannot be written.
     #[error("cannot write {what}: {error}")]
     Write {
@@ -52,7 +58,7 @@ impl CliError {
         match self {
             Self::Usage(_) | Self::Curves(_) | Self::BadRows { .. } => EXIT_USAGE,
             Self::Call(status) if status.code() == tonic::Code::InvalidArgument => EXIT_USAGE,
-            Self::Call(_) | Self::Connection(_) | Self::Write { .. } => EXIT_FAILED,
+            Self::Call(_) | Self::Connection(_) | Self::InUse { .. } | Self::Write { .. } => EXIT_FAILED,
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use svg::node::element::{Group, Rectangle, SVG};
 
+mod bar;
 mod draw;
 mod frame;
 mod labels;
@@ -37,6 +38,19 @@ pub struct PlotScene {
     pub verticals: Vec<(f64, String)>,
     /// The curves, in any order.
     pub series: Vec<PlotSeries>,
+    /// What was spent step by step: one bar below the plot. Empty: no bar.
+    pub spending: Vec<Segment>,
+    /// What might have been spent: the length of that bar, if it is longer than all steps together.
+    pub spending_total: f64,
+}
+
+/// A part of the bar of what was spent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Segment {
+    /// What it was spent for, e.g. `round 1`.
+    pub label: String,
+    /// How much, in examples.
+    pub value: f64,
 }
 
 /// One candidate's curve.
@@ -48,6 +62,8 @@ pub struct PlotSeries {
     pub rank: Option<u32>,
     /// Whether this is the chosen candidate: colour, star, interval band, label.
     pub highlight: bool,
+    /// Whether this candidate is out of the race: grey, whatever its rank.
+    pub faded: bool,
     /// Measured points.
     pub measured: Vec<PlotPoint>,
     /// The fitted line or law over the data, as points to connect.
@@ -88,7 +104,9 @@ pub struct ForecastPoint {
 pub fn render_svg(scene: &PlotScene) -> String {
     let picture = picture::Picture::of(scene);
     let entries = legend::entries(&picture);
-    let frame = frame::Frame::of(&picture, legend::rows(&entries), labels::gutter(&picture));
+    let bar = bar::Bar::of(scene);
+    let below = bar.as_ref().map_or(0.0, |_| bar::HEIGHT);
+    let frame = frame::Frame::of(&picture, (legend::rows(&entries), below), labels::gutter(&picture));
     let background = Rectangle::new()
         .set("x", "0.5")
         .set("y", "0.5")
@@ -109,6 +127,9 @@ pub fn render_svg(scene: &PlotScene) -> String {
     }
     content = layers::curves(content, &frame, &picture);
     content = labels::labels(content, &frame, &picture);
+    if let Some(bar) = &bar {
+        content = bar.draw(content, &frame);
+    }
     content = legend::draw(content, &frame, &entries);
     let (width, height) = (draw::px(frame::WIDTH), draw::px(frame.height));
     let document = SVG::new()

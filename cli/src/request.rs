@@ -3,7 +3,7 @@
 use finepick_proto::selector::v1 as selector;
 use finepick_proto::types::v1 as types;
 
-use crate::args::{ConstraintArgs, Method, Policy, PolicyArgs};
+use crate::args::{ConstraintArgs, Method, Policy, PolicyArgs, SelectPolicy};
 use crate::curves::{CurvePoint, CurveRow, CurveTable};
 use crate::error::CliError;
 use crate::values;
@@ -111,33 +111,78 @@ pub fn selection_policy(
             policy.name()
         )));
     }
-    let halving = |score: selector::HalvingScore| {
-        Kind::Halving(selector::HalvingPolicy {
-            eta: args.eta,
-            score: score.into(),
-            // Halving's own defaults: its scores are compared within one rung, where a longer memory and no cap did best.
-            extrapolation: Some(selector::RwlPolicy {
-                recency_doublings: Some(args.recency.unwrap_or(1.0)),
-                slope_cap_quantile: Some(args.slope_cap.unwrap_or(0.0)),
-                window_points: args.window,
-            }),
-        })
-    };
     let kind = match policy {
-        Policy::Geometric => Kind::Geometric(selector::GeometricPolicy {
-            keep_divisor: args.keep_divisor,
-            drift_standard_deviation: args.drift,
-            noise_standard_deviation: args.noise,
-            history,
-            history_guard_correlation: args.history_guard,
-        }),
-        Policy::Halving => halving(selector::HalvingScore::ExtrapolatedLoss),
-        Policy::HalvingCurrent => halving(selector::HalvingScore::CurrentLoss),
+        Policy::Geometric => geometric(args, history),
+        Policy::Halving => halving(args, selector::HalvingScore::ExtrapolatedLoss),
+        Policy::HalvingCurrent => halving(args, selector::HalvingScore::CurrentLoss),
         flat => Kind::Flat(selector::FlatPolicy {
             ranking: Some(ranking_policy(flat, args)?),
         }),
     };
     Ok(selector::SelectionPolicy { kind: Some(kind) })
+}
+
+fn geometric(args: &PolicyArgs, history: Vec<selector::HistoryDataSet>) -> selector::selection_policy::Kind {
+    selector::selection_policy::Kind::Geometric(selector::GeometricPolicy {
+        keep_divisor: args.keep_divisor,
+        drift_standard_deviation: args.drift,
+        noise_standard_deviation: args.noise,
+        history,
+        history_guard_correlation: args.history_guard,
+    })
+}
+
+fn halving(args: &PolicyArgs, score: selector::HalvingScore) -> selector::selection_policy::Kind {
+    selector::selection_policy::Kind::Halving(selector::HalvingPolicy {
+        eta: args.eta,
+        score: score.into(),
+        // Halving's own defaults: its scores are compared within one rung, where a longer memory and no cap did best.
+        extrapolation: Some(selector::RwlPolicy {
+            recency_doublings: Some(args.recency.unwrap_or(1.0)),
+            slope_cap_quantile: Some(args.slope_cap.unwrap_or(0.0)),
+            window_points: args.window,
+        }),
+    })
+}
+
+/// The policy of a selection that pays for its runs.
+#[must_use]
+pub fn online_policy(policy: SelectPolicy, args: &PolicyArgs) -> selector::SelectionPolicy {
+    use selector::ranking_policy::Kind as Ranking;
+    use selector::selection_policy::Kind;
+    let ats = selector::AtsPolicy {
+        min_fit_points: args.min_fit_points,
+        stop_threshold: args.stop_threshold,
+    };
+    let flat = |kind: Ranking| {
+        Kind::Flat(selector::FlatPolicy {
+            ranking: Some(selector::RankingPolicy { kind: Some(kind) }),
+        })
+    };
+    let kind = match policy {
+        SelectPolicy::Geometric => geometric(args, Vec::new()),
+        SelectPolicy::Halving => halving(args, selector::HalvingScore::ExtrapolatedLoss),
+        SelectPolicy::HalvingCurrent => halving(args, selector::HalvingScore::CurrentLoss),
+        SelectPolicy::Ats => Kind::Ats(selector::AtsOnlinePolicy {
+            parameters: Some(ats),
+            data_size_budget: None,
+        }),
+        SelectPolicy::FlatAts => flat(Ranking::Ats(ats)),
+        SelectPolicy::FlatRwl => flat(Ranking::Rwl(trend(args))),
+        SelectPolicy::FlatLocalTrend => flat(Ranking::LocalTrend(selector::LocalTrendPolicy {
+            simulations: args.simulations,
+            drift_standard_deviation: args.drift,
+            noise_standard_deviation: args.noise,
+        })),
+        SelectPolicy::FlatRectifiedFit => flat(Ranking::RectifiedFit(selector::LawFitPolicy {
+            huber_width: args.huber_width,
+            bootstrap_draws: args.bootstrap_draws,
+        })),
+        SelectPolicy::Exhaustive => Kind::Exhaustive(selector::ExhaustivePolicy {}),
+        SelectPolicy::ZeroShot => Kind::ZeroShot(selector::ZeroShotPolicy {}),
+        SelectPolicy::Random => Kind::Random(selector::RandomPolicy {}),
+    };
+    selector::SelectionPolicy { kind: Some(kind) }
 }
 
 /// The constraints, absent when there are none.

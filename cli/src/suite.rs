@@ -1,17 +1,22 @@
 //! The services of the suite, hosted in one process: for commands without `--endpoint`, and for `finepick up`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use fitter_svc::config::FitterConfig;
 use gateway::Gateway;
 use gateway::config::BackendConfig;
-use selector_svc::config::SelectorConfig;
+use selector_svc::config::{SelectorConfig, StoreConfig, TrainerEndpoint};
+use selector_svc::ports::Trainer;
+use selector_svc::trainers::RemoteTrainer;
 use serde::{Deserialize, Serialize};
 use svc_kit::BoxError;
 use svc_kit::client::Transport;
 use svc_kit::config::{ByteSize, HumanDuration, ServerConfig, ServiceConfig, TelemetryConfig};
 use svc_kit::server::{App, Context};
 use svc_kit::shutdown::Token;
+use trainer_client::TrainerClient;
 use trainer_sim::SimulationConfig;
 use trainer_svc::grpc::Host;
 
@@ -19,6 +24,16 @@ use trainer_svc::grpc::Host;
 const FITTER: &str = "finepick.fitter.v1.FitterService";
 /// The full name of the selector's service.
 const SELECTOR: &str = "finepick.selector.v1.SelectorService";
+/// Name of the simulated trainer, when it is hosted.
+pub(crate) const SIMULATED: &str = "simulated";
+/// Name of the trainer on ONNX Runtime, when it is hosted.
+pub(crate) const ONNX: &str = "onnx";
+/// The device of a trainer that is hosted for one command.
+const ONE_DEVICE: &str = "cpu";
+/// The store's file within the state folder of a command.
+const STORE_FILE: &str = "selector/selections.db";
+/// How long a selection stays with a command that was killed.
+const LOCAL_LEASE_MILLISECONDS: u64 = 3_000;
 /// Largest message between the services of one process, in MiB.
 const LOCAL_MESSAGE_MEBIBYTES: u64 = 64;
 
@@ -34,8 +49,12 @@ pub struct SuiteConfig {
     pub fitter: FitterConfig,
     /// `[selector]`: limits of the selector.
     pub selector: SelectorConfig,
+    /// `[store]`: where selections are kept.
+    pub store: StoreConfig,
     /// `[trainer]`: the trainer that is hosted here, if any.
     pub trainer: TrainerConfig,
+    /// `[trainers.NAME]`: who trains for selections, beside the one that is hosted here.
+    pub trainers: BTreeMap<String, TrainerEndpoint>,
     /// `[backends.NAME]`: services in other processes, beside or instead of those hosted here.
     pub backends: BTreeMap<String, BackendConfig>,
 }
@@ -65,6 +84,17 @@ pub enum Hosted {
     Onnx,
 }
 
+impl Hosted {
+    /// Its name.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Simulated => Some(SIMULATED),
+            Self::Onnx => Some(ONNX),
+        }
+    }
+}
+
 impl Default for SuiteConfig {
     fn default() -> Self {
         Self {
@@ -72,7 +102,9 @@ impl Default for SuiteConfig {
             telemetry: TelemetryConfig::default(),
             fitter: FitterConfig::default(),
             selector: SelectorConfig::default(),
+            store: StoreConfig::default(),
             trainer: TrainerConfig::default(),
+            trainers: BTreeMap::new(),
             backends: BTreeMap::new(),
         }
     }
@@ -99,13 +131,14 @@ impl SuiteConfig {
 }
 
 impl ServiceConfig for SuiteConfig {
-    // `backends` is empty by default and has no rows; docs/configuration.md tells of it in prose.
+    // `backends` and `trainers` are empty by default and have no rows; docs/configuration.md tells of them in prose.
     const MEANINGS: &'static [(&'static str, &'static str)] = &[
         ("fitter.*", "As in the configuration of fitter-svc."),
         ("selector.*", "As in the configuration of selector-svc."),
+        ("store.*", "As in the configuration of selector-svc."),
         (
             "trainer.hosted",
-            "Trainer hosted here, by whose name the gateway routes to it: `none`, `simulated`, `onnx`.",
+            "Trainer hosted here, known by this name to the gateway and to selections: `none`, `simulated`, `onnx`.",
         ),
         ("trainer.onnx.*", "As `[trainer]` in the configuration of trainer-svc."),
         ("trainer.onnx.hub.*", "As `[trainer.hub]` there."),
@@ -130,9 +163,21 @@ impl ServiceConfig for SuiteConfig {
         fitter.validate()?;
         let selector = selector_svc::config::Config {
             selector: self.selector.clone(),
+            store: self.store.clone(),
+            trainers: self.trainers.clone(),
             ..selector_svc::config::Config::default()
         };
         selector.validate()?;
+        if let Some(name) = self
+            .trainer
+            .hosted
+            .name()
+            .filter(|name| self.trainers.contains_key(*name))
+        {
+            return Err(format!(
+                "trainers.{name} has the name of the trainer that is hosted here"
+            ));
+        }
         let trainer = trainer_sim::config::Config {
             simulation: self.trainer.simulation.clone(),
             ..trainer_sim::config::Config::default()
@@ -177,10 +222,100 @@ fn local_selector(
     Ok(Transport::local(stack))
 }
 
-fn local_trainer(config: &SimulationConfig, server: &ServerConfig, shutdown: &Token) -> Result<Transport, BoxError> {
+/// The simulated trainer in this process.
+pub(crate) fn simulated_trainer(
+    config: &SimulationConfig,
+    server: &ServerConfig,
+    shutdown: &Token,
+) -> Result<Transport, BoxError> {
     let context = Context::new(server, shutdown.clone());
     let stack = trainer_sim::grpc::app(config, &context).into_local(server, &context)?;
     Ok(Transport::local(stack))
+}
+
+/// The trainer on ONNX Runtime in this process. `host` holds it: it is to be waited for at the end.
+pub(crate) async fn onnx_trainer(
+    trainer: trainer_svc::config::TrainerConfig,
+    server: &ServerConfig,
+    context: &Context,
+    host: &Host,
+) -> Result<Transport, BoxError> {
+    let own = trainer_svc::config::Config {
+        server: server.clone(),
+        trainer,
+        ..trainer_svc::config::Config::default()
+    };
+    let inner = Context::new(server, context.shutdown.clone());
+    let app = host.assemble(own, inner.clone(), trainer_svc::worker::open).await?;
+    Ok(Transport::local(app.into_local(server, &inner)?))
+}
+
+/// A device with so many threads, or all cores.
+pub(crate) fn one_device(threads: Option<usize>) -> BTreeMap<String, trainer_svc::config::DeviceConfig> {
+    let settings = trainer_svc::config::DeviceConfig {
+        threads: threads.unwrap_or(0),
+        ..trainer_svc::config::DeviceConfig::default()
+    };
+    BTreeMap::from([(ONE_DEVICE.to_owned(), settings)])
+}
+
+/// A selector with durable selections in this process. `hosted`: a trainer here, with its name.
+async fn selecting(
+    config: (&SelectorConfig, &StoreConfig, &BTreeMap<String, TrainerEndpoint>),
+    fitter: Transport,
+    hosted: Option<(&str, Transport)>,
+    server: &ServerConfig,
+    context: &Context,
+) -> Result<Transport, BoxError> {
+    let (selector, store, endpoints) = config;
+    let mut trainers = selector_svc::grpc::trainers(endpoints, selector)?;
+    if let Some((name, transport)) = hosted {
+        let trainer: Arc<dyn Trainer> = Arc::new(RemoteTrainer::new(name, TrainerClient::new(transport), 1));
+        trainers.insert(name.to_owned(), trainer);
+    }
+    let parts = selector_svc::grpc::Parts {
+        fitter,
+        store: selector_svc::grpc::open_store(store).await?,
+        trainers,
+    };
+    let inner = Context {
+        background: context.background.clone(),
+        ..Context::new(server, context.shutdown.clone())
+    };
+    let stack = selector_svc::grpc::host(parts, selector, &inner).into_local(server, &inner)?;
+    Ok(Transport::local(stack))
+}
+
+/// Where a folder keeps its selections.
+pub(crate) fn store_file(state_dir: &Path) -> std::path::PathBuf {
+    state_dir.join(STORE_FILE)
+}
+
+/// A selector that keeps its selections in a folder, and goes on with them if it has a trainer.
+pub(crate) async fn selector_of_one_command(
+    state_dir: &Path,
+    trainer: Option<(&str, Transport)>,
+    server: &ServerConfig,
+    context: &Context,
+) -> Result<Transport, BoxError> {
+    let fitter = local_fitter(&FitterConfig::default(), server, &context.shutdown)?;
+    let selector = SelectorConfig {
+        // Without a trainer nothing is taken up: it is only looked at.
+        max_selections: if trainer.is_some() {
+            SelectorConfig::default().max_selections
+        } else {
+            0
+        },
+        // Whoever has the folder's trainer is alone with its selections: what a killed command held is taken over soon.
+        lease: HumanDuration::from_millis(LOCAL_LEASE_MILLISECONDS),
+        poll_interval: HumanDuration::from_millis(LOCAL_LEASE_MILLISECONDS / 4),
+        ..SelectorConfig::default()
+    };
+    let store = StoreConfig {
+        path: store_file(state_dir),
+        ..StoreConfig::default()
+    };
+    selecting((&selector, &store, &BTreeMap::new()), fitter, trainer, server, context).await
 }
 
 /// Fitter and selector in this process, for one command.
@@ -207,33 +342,32 @@ pub async fn assemble(config: SuiteConfig, context: Context, host: &Host) -> Res
         Some(fitter) => fitter,
         None => local_fitter(&config.fitter, &server, &context.shutdown)?,
     };
+    let hosted = match config.trainer.hosted {
+        Hosted::None => None,
+        Hosted::Simulated => {
+            let trainer = simulated_trainer(&config.trainer.simulation, &server, &context.shutdown)?;
+            Some((SIMULATED, trainer))
+        }
+        Hosted::Onnx => {
+            let own = ServerConfig {
+                drain_timeout: config.server.drain_timeout,
+                ..server.clone()
+            };
+            let trainer = onnx_trainer(config.trainer.onnx.clone(), &own, &context, host).await?;
+            Some((ONNX, trainer))
+        }
+    };
     let mut gateway = Gateway::from_config(&config.gateway())?;
     if config.elsewhere(SELECTOR)?.is_none() {
-        let selector = local_selector(&config.selector, fitter.clone(), &server, &context.shutdown)?;
+        let parts = (&config.selector, &config.store, &config.trainers);
+        let selector = selecting(parts, fitter.clone(), hosted.clone(), &server, &context).await?;
         gateway = gateway.remote(SELECTOR, selector)?;
     }
     if config.elsewhere(FITTER)?.is_none() {
         gateway = gateway.remote(FITTER, fitter)?;
     }
-    match config.trainer.hosted {
-        Hosted::None => {}
-        Hosted::Simulated => {
-            let trainer = local_trainer(&config.trainer.simulation, &server, &context.shutdown)?;
-            gateway = gateway.trainer("simulated", trainer)?;
-        }
-        Hosted::Onnx => {
-            let own = trainer_svc::config::Config {
-                server: ServerConfig {
-                    drain_timeout: config.server.drain_timeout,
-                    ..server.clone()
-                },
-                trainer: config.trainer.onnx.clone(),
-                ..trainer_svc::config::Config::default()
-            };
-            let inner = Context::new(&server, context.shutdown.clone());
-            let app = host.assemble(own, inner.clone(), trainer_svc::worker::open).await?;
-            gateway = gateway.trainer("onnx", Transport::local(app.into_local(&server, &inner)?))?;
-        }
+    if let Some((name, trainer)) = hosted {
+        gateway = gateway.trainer(name, trainer)?;
     }
     Ok(gateway.into_app(finepick_proto::FILE_DESCRIPTOR_SET, &context))
 }

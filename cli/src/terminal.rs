@@ -13,6 +13,8 @@ pub struct Terminal {
     pub width: Option<usize>,
     /// Whether to use colours.
     pub colour: bool,
+    /// The same for standard error, where progress is shown.
+    pub colour_on_stderr: bool,
 }
 
 impl Terminal {
@@ -21,15 +23,16 @@ impl Terminal {
     pub fn detect(global: &GlobalArgs) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        let colour = match global.color {
+        let allowed = |on_terminal: bool| match global.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => is_terminal && global.no_color.is_empty(),
+            ColorChoice::Auto => on_terminal && global.no_color.is_empty(),
         };
         Self {
             is_terminal,
             width: width.filter(|_| is_terminal),
-            colour,
+            colour: allowed(is_terminal),
+            colour_on_stderr: allowed(std::io::stderr().is_terminal()),
         }
     }
 }

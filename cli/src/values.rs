@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+mod units;
+
+pub use units::{Money, duration, money};
+
 /// Parses `1/64`, `0.25` or `25%` into a positive finite number.
 ///
 /// # Errors

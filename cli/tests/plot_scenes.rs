@@ -1,6 +1,6 @@
 //! Plots as documents: well formed, self-contained, the same every time, and without a `NaN` whatever the scene.
 
-use finepick_cli::plot::{ForecastPoint, PlotPoint, PlotScene, PlotSeries, render_svg};
+use finepick_cli::plot::{ForecastPoint, PlotPoint, PlotScene, PlotSeries, Segment, render_svg};
 use proptest::prelude::*;
 
 /// A ranking of `count` candidates with straight curves in log-log.
@@ -26,6 +26,7 @@ fn ranking(count: u32) -> PlotScene {
             forecast: forecast.collect(),
             truth: Some(point(13)),
             note: None,
+            ..PlotSeries::default()
         }
     });
     PlotScene {
@@ -38,6 +39,7 @@ fn ranking(count: u32) -> PlotScene {
             (1_638_400.0, "all data: 1.64M".to_owned()),
         ],
         series: series.collect(),
+        ..PlotScene::default()
     }
 }
 
@@ -59,6 +61,95 @@ fn check(svg: &str) -> Result<(), TestCaseError> {
         prop_assert!(!svg.contains(word), "{}: {}", word, svg);
     }
     Ok(())
+}
+
+/// Seven contenders of a selection: four dropped on the way, the budget spent in three rounds.
+fn selection() -> PlotScene {
+    // Name, losses from 32 examples up, forecast, the round it was dropped in.
+    let contenders: [(&str, &[f64], f64, Option<i32>); 7] = [
+        ("llama-mixed-l", &[3.43, 3.39, 3.34, 3.21, 3.06, 2.85], 2.66, None),
+        ("llama-code-m", &[3.34, 3.32, 3.29, 3.20, 3.07, 2.90], 2.71, None),
+        ("gpt2-code-s", &[3.88, 3.85, 3.81, 3.74], 3.30, Some(2)),
+        ("llama-scripture-s", &[6.1, 5.6, 5.0], 3.75, Some(1)),
+        ("gpt2-verse-m", &[5.9, 5.3, 4.9], 3.9, Some(1)),
+        ("llama-verse-s", &[5.8, 5.4, 4.95], 3.95, Some(1)),
+        ("gpt2-verse-xs", &[6.3, 5.9, 5.5], 4.4, Some(1)),
+    ];
+    let series = contenders
+        .iter()
+        .zip(1_u32..)
+        .map(|((name, losses, forecast, dropped), rank)| {
+            let size = |step: usize| 32.0 * (step as f64).exp2();
+            let measured: Vec<PlotPoint> = losses
+                .iter()
+                .enumerate()
+                .map(|(step, y)| PlotPoint {
+                    x: size(step),
+                    y: *y,
+                    used: true,
+                })
+                .collect();
+            let last = measured.last().copied().unwrap_or_default();
+            let band = Some((forecast * 0.97, forecast * 1.03));
+            let end = ForecastPoint {
+                x: 2_048.0,
+                y: *forecast,
+                band,
+            };
+            let start = ForecastPoint {
+                x: last.x,
+                y: last.y,
+                band: Some((last.y, last.y)),
+            };
+            PlotSeries {
+                name: (*name).to_owned(),
+                rank: Some(rank),
+                highlight: rank == 1,
+                faded: dropped.is_some(),
+                measured,
+                forecast: vec![start, end],
+                note: dropped.map(|round| format!("dropped in round {round}")),
+                ..PlotSeries::default()
+            }
+        });
+    let segment = |label: &str, value: f64| Segment {
+        label: label.to_owned(),
+        value,
+    };
+    PlotScene {
+        title: "Fine-tune llama-mixed-l".to_owned(),
+        subtitle: "policy geometric · predicted loss 2.6600 (90% interval 2.5802–2.7398) · 3,072 examples spent, 21% of trying all".to_owned(),
+        x_label: "fine-tuning examples".to_owned(),
+        y_label: "held-out loss (nats per token)".to_owned(),
+        verticals: vec![
+            (1_024.0, "trained up to 1,024".to_owned()),
+            (2_048.0, "all data: 2,048".to_owned()),
+        ],
+        series: series.collect(),
+        spending: vec![segment("round 1", 1_120.0), segment("round 2", 768.0), segment("round 3", 1_184.0)],
+        spending_total: 3_584.0,
+    }
+}
+
+#[test]
+fn a_selection_shows_who_left_when_and_what_each_round_spent() {
+    let svg = render_svg(&selection());
+    check(&svg).unwrap();
+    for text in [
+        "dropped in round 1",
+        "dropped in round 2",
+        "round 3 · 1,184",
+        "examples spent: 3,072 of 3,584",
+    ] {
+        assert!(svg.contains(text), "{text}");
+    }
+    // The dropped ones have no colour of their own: two in front, and the bar in the colour of the choice.
+    assert_eq!(occurrences(&svg, "#3fa08f"), 0);
+    let without = PlotScene {
+        spending: Vec::new(),
+        ..selection()
+    };
+    assert!(!render_svg(&without).contains("examples spent"));
 }
 
 /// How often a piece of text occurs.
@@ -211,6 +302,7 @@ prop_compose! {
             name, rank, highlight, fitted, truth, note,
             measured: measured.into_iter().map(|(x, y, used)| PlotPoint { x, y, used }).collect(),
             forecast: forecast.into_iter().map(|(x, y, band)| ForecastPoint { x, y, band }).collect(),
+            ..PlotSeries::default()
         }
     }
 }

@@ -114,10 +114,15 @@ impl Server {
         } else {
             (name, None)
         };
+        // What a test keeps, it says; the others leave nothing behind.
+        let selects = matches!(name, "finepick" | "selector-svc");
+        let keeps = arguments.iter().any(|argument| argument.starts_with("store.path="));
+        let forgets = ["--set", "store.path=:memory:"];
         let mut child = command(&binary(program))
             .args(first)
             .args(["--listen", listen, "--port-file"])
             .arg(&port_file)
+            .args(forgets.iter().filter(|_| selects && !keeps))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -227,6 +232,39 @@ impl Suite {
             selector,
         }
     }
+}
+
+/// The Python interpreter that `make setup` prepares. `None`, with a message, where it is not there: tests skip then.
+#[must_use]
+pub fn python() -> Option<PathBuf> {
+    let python = root().join(".venv/bin/python");
+    if python.exists() {
+        return Some(python);
+    }
+    eprintln!("skipped: no .venv (run `make setup`)");
+    None
+}
+
+/// Generates Python stubs from all contracts into a folder.
+pub fn generate_stubs(python: &Path, into: &Path) {
+    let mut protos = Vec::new();
+    for area in ["types", "fitter", "trainer", "selector"] {
+        let dir = root().join("proto/finepick").join(area).join("v1");
+        protos.extend(
+            std::fs::read_dir(dir)
+                .expect("contracts")
+                .map(|entry| entry.expect("an entry").path()),
+        );
+    }
+    let status = Command::new(python)
+        .args(["-m", "grpc_tools.protoc", "-I"])
+        .arg(root().join("proto"))
+        .arg(format!("--python_out={}", into.display()))
+        .arg(format!("--grpc_python_out={}", into.display()))
+        .args(protos)
+        .status()
+        .expect("python starts");
+    assert!(status.success(), "stubs are generated");
 }
 
 /// A folder of the published benchmark: `FINEPICK_BENCHMARK_DIR`, or `../shared/data` beside the repository. `None`, with a

@@ -1,47 +1,11 @@
 //! A Python program with stubs generated from the contracts uses the suite through the gateway.
 
-#![allow(
-    clippy::expect_used,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, and says why it skips"
-)]
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use e2e::{Server, Suite, command, root};
+use e2e::{Server, Suite, command, generate_stubs, python, root};
 use serde_json::Value;
-
-/// The interpreter that `make setup` prepares.
-fn python() -> Option<PathBuf> {
-    let python = root().join(".venv/bin/python");
-    if python.exists() {
-        return Some(python);
-    }
-    eprintln!("skipped: no .venv (run `make setup`)");
-    None
-}
-
-fn generate_stubs(python: &Path, into: &Path) {
-    let mut protos = Vec::new();
-    for area in ["types", "fitter", "selector"] {
-        let dir = root().join("proto/finepick").join(area).join("v1");
-        protos.extend(
-            std::fs::read_dir(dir)
-                .expect("contracts")
-                .map(|entry| entry.expect("an entry").path()),
-        );
-    }
-    let status = Command::new(python)
-        .args(["-m", "grpc_tools.protoc", "-I"])
-        .arg(root().join("proto"))
-        .arg(format!("--python_out={}", into.display()))
-        .arg(format!("--grpc_python_out={}", into.display()))
-        .args(protos)
-        .status()
-        .expect("python starts");
-    assert!(status.success(), "stubs are generated");
-}
 
 fn ask(python: &Path, stubs: &Path, target: &str) -> Value {
     let output = command(python)

@@ -67,12 +67,12 @@ mod tests {
     use super::*;
     use crate::trend::Reach;
 
-    fn forecast(log_loss: f64, sd: Option<f64>) -> Option<FinalForecast> {
-        Some(FinalForecast {
+    fn forecast(log_loss: f64, sd: Option<f64>) -> FinalForecast {
+        FinalForecast {
             log_loss,
             sd,
             reach: sd.map(Reach::even),
-        })
+        }
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn shares_go_to_those_with_a_forecast() {
-        let shares_of = |sd| shares(&[forecast(1.0, Some(0.1)), None, forecast(1.0, sd)], 0, 0);
+        let shares_of = |sd| shares(&[Some(forecast(1.0, Some(0.1))), None, Some(forecast(1.0, sd))], 0, 0);
         let found = shares_of(Some(0.1));
         assert!((found[0].unwrap() - 0.5).abs() < 1e-6 && found[1].is_none());
         assert_eq!(shares_of(None), [None, None, None]);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn intervals_reach_as_far_as_they_are_told() {
-        let interval = interval(&forecast(0.0, Some(1.0)).unwrap(), 0.9).unwrap();
+        let interval = interval(&forecast(0.0, Some(1.0)), 0.9).unwrap();
         assert!((interval.upper.ln() - 1.644_853_6).abs() < 1e-6);
         assert!((interval.lower * interval.upper - 1.0).abs() < 1e-9);
     }

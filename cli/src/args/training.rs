@@ -1,4 +1,4 @@
-//! Flags of `finepick trainers`, `finepick train` and `finepick up`.
+//! Flags of `finepick trainers`, `train`, `evaluate` and `zoo`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -64,6 +64,15 @@ pub struct TuningArgs {
     /// What is trained.
     #[arg(long, value_name = "METHOD", value_enum, default_value_t = Method::Full)]
     pub method: Method,
+    /// How.
+    #[command(flatten)]
+    pub settings: TuningSettings,
+}
+
+/// Settings of a tuning, apart from its method; what is absent is the trainer's default.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tuning")]
+pub struct TuningSettings {
     /// lora: rank of the adapters.
     #[arg(long, value_name = "RANK", default_value_t = 8)]
     pub lora_rank: i32,
@@ -187,15 +196,6 @@ pub struct TrainArgs {
     pub format: PlainFormat,
 }
 
-/// A trainer that `finepick up` can host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum HostedTrainer {
-    /// Losses from a declared law, in no time and for nothing.
-    Simulated,
-    /// Fine-tuning on ONNX Runtime.
-    Onnx,
-}
-
 /// `finepick evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
@@ -253,15 +253,4 @@ pub struct ZooBuildArgs {
     /// Threads; absent: all cores.
     #[arg(long, value_name = "THREADS")]
     pub threads: Option<usize>,
-}
-
-/// `finepick up`.
-#[derive(Debug, Args)]
-pub struct UpArgs {
-    /// Host a trainer in this process, too.
-    #[arg(long, value_name = "TRAINER", value_enum)]
-    pub trainer: Option<HostedTrainer>,
-    /// The usual flags of a server.
-    #[command(flatten)]
-    pub flags: svc_kit::config::Flags,
 }

@@ -137,8 +137,8 @@ async fn ranked(
             data_size_full: args.full_size,
             policy: Some(request::ranking_policy(policy, &args.parameters)?),
             constraints: request::constraints(&args.constraints)?,
-            interval_level: Some(args.parameters.level),
-            seed: Some(args.parameters.seed),
+            interval_level: Some(args.answer.level),
+            seed: Some(args.answer.seed),
             forecast_data_sizes: Vec::new(),
         })
         .await?
@@ -168,8 +168,8 @@ async fn simulated(
             data_size_full: args.full_size,
             policy: Some(request::selection_policy(policy, &args.parameters, Vec::new())?),
             constraints: request::constraints(&args.constraints)?,
-            interval_level: Some(args.parameters.level),
-            seed: Some(args.parameters.seed),
+            interval_level: Some(args.answer.level),
+            seed: Some(args.answer.seed),
             budget: Some(selector::simulate_selection_request::Budget::RelativeBudget(budget)),
         })
         .await?

@@ -312,6 +312,7 @@ fn scene(args: &FitArgs, fits: &[fitter::CurveFit], input: &Input) -> PlotScene 
             .chain(furthest.map(|size| (size as f64, format!("predicted at {}", examples(size)))))
             .collect(),
         series,
+        ..PlotScene::default()
     }
 }
 
@@ -381,6 +382,7 @@ fn series(
             .collect(),
         truth: None,
         note: None,
+        ..PlotSeries::default()
     }
 }
 

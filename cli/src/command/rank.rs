@@ -48,8 +48,8 @@ pub async fn run(args: &RankArgs, backend: &mut Backend, terminal: &Terminal) ->
             data_size_full: args.full_size,
             policy: Some(policy),
             constraints,
-            interval_level: Some(args.parameters.level),
-            seed: Some(args.parameters.seed),
+            interval_level: Some(args.answer.level),
+            seed: Some(args.answer.seed),
             forecast_data_sizes: forecast_data_sizes.clone(),
         })
         .await?
@@ -238,6 +238,7 @@ fn scene(answer: &RankAnswer, response: &selector::RankCandidatesResponse, input
             ),
         ],
         series,
+        ..PlotScene::default()
     }
 }
 
@@ -300,5 +301,6 @@ fn series(
             .and_then(|c| c.true_loss)
             .map(|truth| (full_size as f64, truth)),
         note: candidate.is_none().then(|| "not ranked".to_owned()),
+        ..PlotSeries::default()
     }
 }

@@ -51,8 +51,8 @@ pub async fn run(args: &SimulateArgs, backend: &mut Backend, terminal: &Terminal
             data_size_full: args.full_size,
             policy: Some(policy),
             constraints,
-            interval_level: Some(args.parameters.level),
-            seed: Some(args.parameters.seed),
+            interval_level: Some(args.answer.level),
+            seed: Some(args.answer.seed),
             budget: Some(budget),
         })
         .await?

@@ -18,7 +18,7 @@ use self::answer::{RunAnswer, StepLoss};
 use self::interrupt::{Interrupts, Wish};
 use self::output::Output;
 use self::progress::Progress;
-pub(super) use self::spec::reference;
+pub(super) use self::spec::{hyperparameters, method, reference};
 use super::trainers::{block_on, connect, told};
 use super::{complain, json, print};
 use crate::args::{GlobalArgs, PlainFormat, TrainArgs};

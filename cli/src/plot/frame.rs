@@ -22,7 +22,7 @@ const HEADER: f64 = 56.0;
 /// Height of a line of the subtitle.
 const SUBTITLE_LINE: f64 = 19.0;
 /// Below the plot: tick labels and the axis label.
-const FOOTER: f64 = 58.0;
+pub(super) const FOOTER: f64 = 58.0;
 /// Height of a line of the legend.
 pub(super) const LEGEND_LINE: f64 = 24.0;
 /// Width of the lane for true losses.
@@ -48,13 +48,13 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// A frame that leaves `gutter` pixels on the right for labels and room for the legend below.
-    pub(super) fn of(picture: &Picture<'_>, legend_rows: usize, gutter: f64) -> Self {
+    /// A frame that leaves `gutter` pixels on the right for labels, and below room for so many lines of the legend and pixels above them.
+    pub(super) fn of(picture: &Picture<'_>, (legend_rows, below): (usize, f64), gutter: f64) -> Self {
         let lane = if picture.has_truth_at_end() { LANE } else { 0.0 };
         let (left, right) = (LEFT, WIDTH - MARGIN - gutter - lane);
         let top = HEADER + picture.subtitle.len() as f64 * SUBTITLE_LINE + 38.0;
         let bottom = top + PLOT_HEIGHT;
-        let height = bottom + FOOTER + legend_rows as f64 * LEGEND_LINE + 14.0;
+        let height = bottom + FOOTER + below + legend_rows as f64 * LEGEND_LINE + 14.0;
         let x = LogAxis::new(picture.x, (0.03, 0.03), left, right);
         let y = LogAxis::new(picture.y, (0.05, 0.05), bottom, top);
         Self {

@@ -52,7 +52,16 @@ pub(super) fn entries(picture: &Picture<'_>) -> Vec<Entry> {
     } else {
         String::new()
     };
-    let noun = if others == 1 { "other" } else { "others" };
+    let faded = picture
+        .curves
+        .iter()
+        .filter(|curve| !front(curve))
+        .all(|curve| curve.series.faded);
+    let noun = match others {
+        _ if faded => "dropped on the way",
+        1 => "other",
+        _ => "others",
+    };
     let all = [
         (
             Mark::Star,

@@ -196,7 +196,9 @@ fn clean(series: &PlotSeries) -> Option<Curve<'_>> {
 
 /// Gives roles to curves that are sorted from best to worst.
 fn assign_roles(curves: &mut [Curve<'_>]) {
-    let few = curves.len() <= draw::RUNNERS.len() + 1;
+    let live = curves.iter().filter(|curve| !curve.series.faded).count();
+    let few = live <= draw::RUNNERS.len() + 1;
+    let small = curves.len() <= FEW_CURVES;
     let rest = curves
         .iter()
         .filter(|curve| !curve.series.highlight)
@@ -206,12 +208,15 @@ fn assign_roles(curves: &mut [Curve<'_>]) {
     for curve in curves {
         curve.role = if curve.series.highlight {
             Role::Chosen
-        } else if runners < draw::RUNNERS.len() && (few || curve.series.rank.is_some_and(|rank| rank <= 5)) {
+        } else if !curve.series.faded
+            && runners < draw::RUNNERS.len()
+            && (few || curve.series.rank.is_some_and(|rank| rank <= 5))
+        {
             runners += 1;
             Role::Runner(runners - 1)
         } else {
             others += 1;
-            if 2 * others <= rest + 1 {
+            if small || 2 * others <= rest + 1 {
                 Role::Rest
             } else {
                 Role::Faint

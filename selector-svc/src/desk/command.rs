@@ -110,7 +110,7 @@ impl Desk {
                 return Ok(());
             }
             let (limits, plan_examples) = plan::amend(&draft.state, budget).map_err(|wrong| DeskError::Invalid {
-                field: format!("budget.{}", wrong.field),
+                field: wrong.field.to_owned(),
                 description: wrong.description,
             })?;
             draft.push(Event::BudgetAmended {

@@ -133,7 +133,7 @@ async fn a_deadline_ends_it_with_the_best_so_far_or_without() {
         assert!(late < millis + 5_000, "{late} ms");
         match &state.phase {
             Phase::Ended(Ending::Failed { failure, .. }) => {
-                assert_eq!((*failure, judged), (Failure::BudgetTooSmall, false))
+                assert_eq!((*failure, judged), (Failure::BudgetTooSmall, false));
             }
             Phase::Ended(Ending::BudgetExhausted { .. }) => assert!(judged && state.choice().is_some()),
             other => assert!(judged && matches!(other, Phase::Ended(Ending::Succeeded)), "{other:?}"),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use selector_svc::selection::Outcome;
+use selector_svc::selection::{Ending, Outcome, Phase};
 
 use crate::trainer::Behaviour;
-use crate::world::{World, check_books, spec, succeeded};
+use crate::world::{World, check_books, spec};
 
 #[tokio::test(start_paused = true)]
 async fn two_hundred_selections_of_thirty_finish_though_one_run_in_twenty_fails() {
@@ -40,10 +40,12 @@ async fn two_hundred_selections_of_thirty_finish_though_one_run_in_twenty_fails(
         }
     }
     at_work.kill().await;
-    let (mut runs, mut failed) = (0, 0);
+    let (mut runs, mut failed, mut short) = (0, 0, 0);
     for id in &ids {
         let state = check_books(&world.events(id).await);
-        assert!(succeeded(&state), "{id}: {:?}", state.phase);
+        // Failures are paid: here and there nothing is left for the last run.
+        short += u32::from(matches!(state.phase, Phase::Ended(Ending::BudgetExhausted { .. })));
+        assert!(state.choice().is_some(), "{id}: {:?}", state.phase);
         for attempt in state.trials.iter().flat_map(|trial| &trial.attempts) {
             runs += 1;
             let end = attempt.end.as_ref().expect("it has ended");
@@ -51,7 +53,7 @@ async fn two_hundred_selections_of_thirty_finish_though_one_run_in_twenty_fails(
         }
     }
     eprintln!(
-        "{runs} runs, {failed} of them failed, in {:?} of their time",
+        "{runs} runs, {failed} of them failed, {short} selections ran out of budget, in {:?} of their time",
         begin.elapsed()
     );
     assert!(failed * 40 > runs && failed * 10 < runs, "{failed} of {runs}");

@@ -216,7 +216,10 @@ pub(crate) fn replay(events: &[StoredEvent]) -> State {
 pub(crate) fn check_books(events: &[StoredEvent]) -> State {
     let state = replay(events);
     assert!(matches!(state.phase, Phase::Ended(_)), "{:?}", state.phase);
-    assert!(state.trials.iter().all(|trial| trial.has_ended()), "a trial is lost");
+    assert!(
+        state.trials.iter().all(selector_svc::selection::Trial::has_ended),
+        "a trial is lost"
+    );
     assert_eq!(state.reserved, Spending::ZERO);
     let mut run_ids = Vec::new();
     let mut spent = Spending::ZERO;

@@ -218,6 +218,7 @@ mod tests {
             is_terminal: false,
             width: None,
             colour: false,
+            colour_on_stderr: false,
         };
         let text = answer.to_text(&terminal);
         assert!(text.starts_with("run run-1: FAILED (OUT_OF_MEMORY)\n"), "{text}");

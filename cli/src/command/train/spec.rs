@@ -5,7 +5,7 @@ use std::time::Duration;
 use finepick_proto::trainer::v1 as pb;
 use pb::tuning_method::Kind;
 
-use crate::args::{Method, Order, TrainArgs, TuningArgs};
+use crate::args::{Method, Order, TrainArgs, TuningSettings};
 use crate::error::CliError;
 
 /// Bytes of a candidate's name, by the contract.
@@ -36,11 +36,11 @@ pub(super) fn from_args(args: &TrainArgs) -> Result<pb::TrainingRunSpec, CliErro
         held_out: args.held_out.as_deref().map(reference),
         data_sizes: sizes,
         method: Some(pb::TuningMethod {
-            kind: Some(method(&args.tuning)),
+            kind: Some(method(args.tuning.method, &args.tuning.settings)),
         }),
-        hyperparameters: hyperparameters(&args.tuning),
-        seed: args.tuning.seed,
-        subset_seed: args.tuning.subset_seed,
+        hyperparameters: hyperparameters(&args.tuning.settings),
+        seed: args.tuning.settings.seed,
+        subset_seed: args.tuning.settings.subset_seed,
         retention_sets: retention_sets(&args.retention)?,
         initial_adapter: args.init_adapter.as_deref().map(reference),
         device: args.device.clone(),
@@ -75,8 +75,8 @@ fn tail(uri: &str) -> &str {
     (cut..=uri.len()).find_map(|from| uri.get(from..)).unwrap_or_default()
 }
 
-fn method(tuning: &TuningArgs) -> Kind {
-    match tuning.method {
+pub(in crate::command) fn method(method: Method, tuning: &TuningSettings) -> Kind {
+    match method {
         Method::Full => Kind::Full(pb::FullTuning {}),
         Method::Lora => Kind::Lora(pb::LoraTuning {
             rank: tuning.lora_rank,
@@ -91,7 +91,7 @@ fn method(tuning: &TuningArgs) -> Kind {
     }
 }
 
-fn hyperparameters(tuning: &TuningArgs) -> Option<pb::Hyperparameters> {
+pub(in crate::command) fn hyperparameters(tuning: &TuningSettings) -> Option<pb::Hyperparameters> {
     let asked = pb::Hyperparameters {
         epochs: tuning.epochs,
         steps: tuning.steps,
