@@ -103,7 +103,7 @@ async fn run(args: &TrainArgs, global: &GlobalArgs) -> Result<u8, CliError> {
         args.trainer.as_deref(),
         LocalDevice {
             name: &args.device,
-            precision: &args.tuning.precision,
+            precision: &args.tuning.settings.precision,
             threads: args.threads.map(usize::from),
         },
         state.as_deref(),
