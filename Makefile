@@ -9,7 +9,8 @@ FINEPICK := target/release/finepick
 # What the pretrained model is converted with, and where it lies.
 REAL_STAMP := $(VENV)/.real-$(shell cksum < tools/real/requirements.txt | cut -d' ' -f1)
 REAL_MODEL := $(CURDIR)/.deps/models/smollm2-135m-instruct
-# What the trainer runs on: always the CPU library, and on request `make setup ORT="gpu openvino webgpu"` (any of them).
+# What the trainer runs on: always the CPU library, and on request `make setup ORT="gpu openvino openvino-plugin webgpu"`
+# (any of them).
 ORT ?= cpu
 VULKAN := $(CURDIR)/.deps/vulkan
 
@@ -37,12 +38,13 @@ $(STAMP): tools/requirements.txt
 test: setup
 	$(CARGO) test --locked --workspace
 
-# The path through a device's own memory, on a GPU in software.
+# The path through a device's own memory, on a GPU in software; and OpenVINO, for which there are libraries for Linux on x86-64.
 test-devices: setup
 	$(PYTHON) tools/fetch_onnxruntime.py webgpu
+	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(PYTHON) tools/fetch_onnxruntime.py openvino; fi
 	tools/fetch_swiftshader.sh
 	FINEPICK_TEST_DEVICES=1 ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER=1 VK_ICD_FILENAMES=$(VULKAN)/vk_swiftshader_icd.json \
-	  LD_LIBRARY_PATH=$(VULKAN) $(CARGO) test --locked --workspace --test devices
+	  LD_LIBRARY_PATH=$(VULKAN) $(CARGO) test --locked --workspace --test devices --test openvino
 
 # A pretrained model (98 MB to fetch, 640 MB on disk, 4 GB of memory): its losses as an independent reference has them, and tuning it.
 test-real: setup $(REAL_STAMP)

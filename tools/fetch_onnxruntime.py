@@ -1,6 +1,6 @@
 """Unpacks the ONNX Runtime library into .deps/onnxruntime/<flavour>/.
 
-    python3 tools/fetch_onnxruntime.py [cpu] [gpu] [openvino] [webgpu]
+    python3 tools/fetch_onnxruntime.py [cpu] [gpu] [openvino] [openvino-plugin] [webgpu]
 
 Needs Python 3.10 and its pip, which checks the hashes of tools/onnxruntime.txt. A folder that is complete and of the pinned
 version is left alone; any other is replaced as a whole, so that an interrupted or damaged one is never used.
@@ -25,7 +25,8 @@ FOLDER = ROOT / ".deps" / "onnxruntime"
 PACKAGES = {
     "cpu": "onnxruntime",
     "gpu": "onnxruntime-gpu",
-    "openvino": "onnxruntime-ep-openvino",
+    "openvino": "onnxruntime-openvino",
+    "openvino-plugin": "onnxruntime-ep-openvino",
     "webgpu": "onnxruntime-ep-webgpu",
 }
 PLATFORMS = {

@@ -9,7 +9,7 @@ use svc_kit::server::Context;
 use svc_kit::shutdown::Token;
 use tempfile::TempDir;
 use trainer_client::TrainerClient;
-use trainer_svc::config::{Config, DeviceConfig, TrainerConfig};
+use trainer_svc::config::{Config, DeviceConfig, PRECISIONS, TrainerConfig};
 use trainer_svc::grpc::Host;
 
 use crate::error::CliError;
@@ -33,21 +33,40 @@ enum State {
     Kept(PathBuf),
 }
 
+/// What it runs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LocalDevice<'a> {
+    /// Its name; empty: the default.
+    pub(crate) name: &'a str,
+    /// Its precision; empty: the default.
+    pub(crate) precision: &'a str,
+    /// Absent: one per core.
+    pub(crate) threads: Option<usize>,
+}
+
 impl LocalTrainer {
     /// Opens it. `state`: a folder to keep the run in, so that an interrupted one can be gone on with; absent: a passing one.
-    pub(crate) async fn open(device: &str, threads: Option<usize>, state: Option<&Path>) -> Result<Self, CliError> {
+    pub(crate) async fn open(device: LocalDevice<'_>, state: Option<&Path>) -> Result<Self, CliError> {
         let state = match state {
             Some(folder) => State::Kept(folder.to_owned()),
             None => State::Passing(passing()?),
         };
-        let device = if device.is_empty() { DEFAULT_DEVICE } else { device };
-        let settings = DeviceConfig {
-            threads: threads.unwrap_or(0),
+        let name = if device.name.is_empty() {
+            DEFAULT_DEVICE
+        } else {
+            device.name
+        };
+        let mut settings = DeviceConfig {
+            threads: device.threads.unwrap_or(0),
             ..DeviceConfig::default()
         };
+        // Another is refused like a trainer elsewhere refuses it.
+        if PRECISIONS.contains(&device.precision) {
+            device.precision.clone_into(&mut settings.precision);
+        }
         let trainer = TrainerConfig {
             state_dir: state.path().to_owned(),
-            devices: BTreeMap::from([(device.to_owned(), settings)]),
+            devices: BTreeMap::from([(name.to_owned(), settings)]),
             retained_events: RETAINED_EVENTS,
             // Every step is told.
             progress_interval: HumanDuration::from_secs(0),

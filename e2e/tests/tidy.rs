@@ -167,7 +167,7 @@ fn heavy_imports_live_in_one_place() {
         // trainers and their store.
         let adapters = [
             "grpc",
-            "config.rs",
+            "config",
             "main.rs",
             "lib.rs",
             "worker",

@@ -308,18 +308,19 @@ mod tests {
 
     #[test]
     fn every_key_is_checked_and_named() {
-        let cases: [(&str, fn(&mut Config)); 9] = [
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, Spoil); 9] = [
             ("selector.max_contenders", |c| c.selector.max_contenders = 1_001),
             ("selector.max_selections", |c| c.selector.max_selections = 0),
             ("selector.lease", |c| c.selector.lease = HumanDuration::from_millis(1)),
             ("selector.poll_interval", |c| {
-                c.selector.poll_interval = HumanDuration::from_secs(0)
+                c.selector.poll_interval = HumanDuration::from_secs(0);
             }),
             ("selector.backoff_max", |c| {
-                c.selector.backoff_max = HumanDuration::from_millis(1)
+                c.selector.backoff_max = HumanDuration::from_millis(1);
             }),
             ("selector.retries_per_trial", |c| {
-                c.selector.retries_per_trial = f64::NAN
+                c.selector.retries_per_trial = f64::NAN;
             }),
             ("store.path", |c| c.store.path = PathBuf::new()),
             ("trainers.a b", |c| {

@@ -303,7 +303,8 @@ impl Desk {
     /// The choice of a selection that has ended; its forecast is computed once.
     fn choice(&self, id: &str, state: &State) -> Option<ReportedChoice> {
         state.choice()?;
-        if let Some(known) = self.cached().choice(id, state) {
+        let known = self.cached().choice(id, state);
+        if known.is_some() {
             return known;
         }
         let choice = Report::of(id, state, state.updated).choice;

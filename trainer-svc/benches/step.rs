@@ -1,8 +1,8 @@
 //! Speed and memory of whole training steps: forward, loss, backward, clipping, `AdamW`.
 //!
 //! `cargo bench -p trainer-svc --bench step -- [--arch gpt2|llama] [--method full|lora] [--device cpu] [--bf16] [--threads 2] [--steps 20]
-//! [--layers 6] [--width 384] [--vocabulary 8192] [--batch 8] [--length 128] [--in-place] [--profile PREFIX]`
-//! prints one line of JSON. The defaults are the model that `bench/trainer/pytorch_step.py` runs.
+//! [--layers 6] [--width 384] [--vocabulary 8192] [--batch 8] [--length 128] [--in-place] [--profile PREFIX] [--save FILE]`
+//! prints one line of JSON. The defaults are the model that `bench/trainer/pytorch_step.py` runs. `--save` writes the step as ONNX.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -17,7 +17,7 @@ use std::time::Instant;
 use serde_json::json;
 use trainer_svc::arch;
 use trainer_svc::autodiff;
-use trainer_svc::graph::Graph;
+use trainer_svc::graph::{Graph, onnx};
 use trainer_svc::method::{GraphShape, INPUT_IDS, Lora, Method, Tuned};
 use trainer_svc::optimizer::{self, AdamW, Slot};
 use trainer_svc::session::{Buffer, Device, DeviceOptions, Precision, Program, Runtime, StopToken};
@@ -265,7 +265,8 @@ fn processor() -> f64 {
 
 fn main() {
     let options = Options::parse();
-    let runtime = Runtime::load(&Runtime::locate(None).unwrap()).unwrap();
+    let wanted = options.text("device", "cpu");
+    let runtime = Runtime::load(&Runtime::locate_for(None, [wanted]).unwrap()).unwrap();
     let profile = options.values.get("profile").map(PathBuf::from);
     let device_options = DeviceOptions {
         threads: Some(options.count("threads", 2)),
@@ -278,11 +279,14 @@ fn main() {
         spinning: options.flag("spinning"),
         profile: profile.clone(),
     };
-    let device = runtime.open(options.text("device", "cpu"), &device_options).unwrap();
+    let device = runtime.open(wanted, &device_options).unwrap();
 
     let begin = Instant::now();
     let step = build(&options);
     let built = begin.elapsed();
+    if let Some(path) = options.values.get("save") {
+        fs::write(path, onnx::export(&step.graph)).unwrap();
+    }
     let pairs: Vec<(String, String)> = step
         .trainable
         .iter()

@@ -8,6 +8,7 @@
 
 mod build;
 mod infer;
+mod lower;
 pub mod onnx;
 pub mod op;
 

@@ -40,7 +40,9 @@ impl Worker {
     /// # Errors
     /// ONNX Runtime, a device or the hub's settings cannot be used.
     pub fn new(config: &TrainerConfig) -> Result<Self, BoxError> {
-        let runtime = Runtime::load(&Runtime::locate(config.runtime_library.as_deref())?)?;
+        let devices = config.devices_in_use().map(|(name, _)| name);
+        let library = Runtime::locate_for(config.runtime_library.as_deref(), devices)?;
+        let runtime = Runtime::load(&library)?;
         for (name, library) in [
             ("openvino", &config.plugins.openvino),
             ("webgpu", &config.plugins.webgpu),

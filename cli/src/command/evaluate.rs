@@ -13,6 +13,7 @@ use super::trainers::block_on;
 use super::{complain, json, print};
 use crate::args::{EvaluateArgs, GlobalArgs, PlainFormat};
 use crate::error::CliError;
+use crate::local_trainer::LocalDevice;
 use crate::text::{examples, loss};
 
 /// What was measured. Keys are published.
@@ -42,7 +43,11 @@ pub fn main(args: &EvaluateArgs, global: &GlobalArgs) -> ExitCode {
 
 async fn run(args: &EvaluateArgs, global: &GlobalArgs) -> Result<u8, CliError> {
     let spec = spec(args)?;
-    let runner = Runner::open(global, args.trainer.as_deref(), &args.device, None, None).await?;
+    let device = LocalDevice {
+        name: &args.device,
+        ..LocalDevice::default()
+    };
+    let runner = Runner::open(global, args.trainer.as_deref(), device, None).await?;
     let run = train::quietly(&runner.client(), spec).await;
     runner.forget();
     let run = run?;

@@ -23,7 +23,7 @@ use super::trainers::{block_on, connect, told};
 use super::{complain, json, print};
 use crate::args::{GlobalArgs, PlainFormat, TrainArgs};
 use crate::error::{CliError, EXIT_FAILED};
-use crate::local_trainer::LocalTrainer;
+use crate::local_trainer::{LocalDevice, LocalTrainer};
 use crate::terminal::Terminal;
 
 /// Exit status: the run was cancelled.
@@ -53,8 +53,7 @@ impl Runner {
     pub(super) async fn open(
         global: &GlobalArgs,
         trainer: Option<&str>,
-        device: &str,
-        threads: Option<usize>,
+        device: LocalDevice<'_>,
         state: Option<&Path>,
     ) -> Result<Self, CliError> {
         if global.endpoint.is_some() {
@@ -68,7 +67,7 @@ impl Runner {
                 "--trainer names a trainer behind --endpoint".to_owned(),
             ));
         }
-        let local = LocalTrainer::open(device, threads, state).await?;
+        let local = LocalTrainer::open(device, state).await?;
         Ok(Self {
             client: local.client(),
             local: Some(local),
@@ -102,8 +101,11 @@ async fn run(args: &TrainArgs, global: &GlobalArgs) -> Result<u8, CliError> {
     let runner = Runner::open(
         global,
         args.trainer.as_deref(),
-        &args.device,
-        args.threads.map(usize::from),
+        LocalDevice {
+            name: &args.device,
+            precision: &args.tuning.settings.precision,
+            threads: args.threads.map(usize::from),
+        },
         state.as_deref(),
     )
     .await?;

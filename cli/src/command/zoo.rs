@@ -66,7 +66,7 @@ fn device(args: &ZooBuildArgs) -> Result<Device, CliError> {
         threads: args.threads,
         ..DeviceOptions::default()
     };
-    let opened = Runtime::locate(None)
+    let opened = Runtime::locate_for(None, [args.device.as_str()])
         .and_then(|library| Runtime::load(&library))
         .and_then(|runtime| runtime.open(&args.device, &options));
     opened.map_err(|error| CliError::Connection(error.to_string()))

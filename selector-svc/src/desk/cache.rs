@@ -17,7 +17,8 @@ pub(super) struct Cache {
 #[derive(Debug)]
 struct Kept {
     state: Arc<State>,
-    choice: Option<Option<ReportedChoice>>,
+    /// Computed for this very state; absent: not yet, or there is none.
+    choice: Option<ReportedChoice>,
     used: u64,
 }
 
@@ -60,15 +61,15 @@ impl Cache {
         self.kept.insert(id.to_owned(), kept);
     }
 
-    /// The choice that was computed for this very state; outer `None`: none was.
-    pub(super) fn choice(&self, id: &str, state: &State) -> Option<Option<ReportedChoice>> {
+    /// The choice that was computed for this very state.
+    pub(super) fn choice(&self, id: &str, state: &State) -> Option<ReportedChoice> {
         self.kept.get(id).filter(|kept| kept.is(state))?.choice.clone()
     }
 
     /// Keeps a choice beside its state.
     pub(super) fn keep_choice(&mut self, id: &str, state: &State, choice: Option<ReportedChoice>) {
         if let Some(kept) = self.kept.get_mut(id).filter(|kept| kept.is(state)) {
-            kept.choice = Some(choice);
+            kept.choice = choice;
         }
     }
 

@@ -1,6 +1,7 @@
 //! The calls about durable selections: wire in, the desk's answers out.
 
 use finepick_proto::selector::v1 as wire;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use svc_kit::limits::CpuSlots;
 use svc_kit::shutdown::Token;
@@ -29,12 +30,13 @@ pub struct Selections {
 
 type Answer<T> = Result<Response<T>, Status>;
 
+#[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
 fn refused(error: DeskError) -> Status {
     convert::desk_status(&error)
 }
 
-fn shown(view: &View) -> Option<wire::Selection> {
-    Some(to::selection(view, true))
+fn shown(view: &View) -> wire::Selection {
+    to::selection(view, true)
 }
 
 impl Selections {
@@ -56,13 +58,13 @@ impl Selections {
 
     pub(super) async fn create(&self, message: wire::CreateSelectionRequest) -> Answer<wire::CreateSelectionResponse> {
         let view = self.desk.create(to::create_request(message)?).await.map_err(refused)?;
-        let selection = shown(&view);
+        let selection = Some(shown(&view));
         Ok(Response::new(wire::CreateSelectionResponse { selection }))
     }
 
     pub(super) async fn get(&self, message: wire::GetSelectionRequest) -> Answer<wire::GetSelectionResponse> {
         let id = to::selection_id(message.selection_id)?;
-        let selection = shown(&self.desk.get(&id).await.map_err(refused)?);
+        let selection = Some(shown(&self.desk.get(&id).await.map_err(refused)?));
         Ok(Response::new(wire::GetSelectionResponse { selection }))
     }
 
@@ -83,33 +85,34 @@ impl Selections {
 
     pub(super) async fn cancel(&self, message: wire::CancelSelectionRequest) -> Answer<wire::CancelSelectionResponse> {
         let (id, reason) = to::cancel_request(message)?;
-        let selection = shown(&self.desk.cancel(&id, &reason).await.map_err(refused)?);
+        let selection = Some(shown(&self.desk.cancel(&id, &reason).await.map_err(refused)?));
         Ok(Response::new(wire::CancelSelectionResponse { selection }))
     }
 
     pub(super) async fn pause(&self, message: wire::PauseSelectionRequest) -> Answer<wire::PauseSelectionResponse> {
         let id = to::selection_id(message.selection_id)?;
-        let selection = shown(&self.desk.pause(&id).await.map_err(refused)?);
+        let selection = Some(shown(&self.desk.pause(&id).await.map_err(refused)?));
         Ok(Response::new(wire::PauseSelectionResponse { selection }))
     }
 
     pub(super) async fn resume(&self, message: wire::ResumeSelectionRequest) -> Answer<wire::ResumeSelectionResponse> {
         let id = to::selection_id(message.selection_id)?;
-        let selection = shown(&self.desk.resume(&id).await.map_err(refused)?);
+        let selection = Some(shown(&self.desk.resume(&id).await.map_err(refused)?));
         Ok(Response::new(wire::ResumeSelectionResponse { selection }))
     }
 
     pub(super) async fn amend(&self, message: wire::AmendBudgetRequest) -> Answer<wire::AmendBudgetResponse> {
         let (id, budget) = to::budget_request(message)?;
-        let selection = shown(&self.desk.amend(&id, &budget).await.map_err(refused)?);
+        let selection = Some(shown(&self.desk.amend(&id, &budget).await.map_err(refused)?));
         Ok(Response::new(wire::AmendBudgetResponse { selection }))
     }
 
     pub(super) async fn what_if(&self, message: wire::CloneSelectionRequest) -> Answer<wire::CloneSelectionResponse> {
         let wish = to::clone_request(message)?;
         let desk = self.desk.clone();
-        let found = self
-            .off_the_runtime(async move { desk.what_if(&wish.id, wish.budget, wish.policy, wish.constraints).await });
+        let found = self.off_the_runtime(Box::pin(async move {
+            desk.what_if(&wish.id, wish.budget, wish.policy, wish.constraints).await
+        }));
         let (report, missing, state) = found.await?.map_err(refused)?;
         let missing = missing.into_iter().filter_map(|(contender, size)| {
             let (candidate, method) = state.spec.contender(contender)?;
@@ -159,7 +162,7 @@ impl Selections {
     pub(super) async fn report(&self, message: wire::GetReportRequest) -> Answer<wire::GetReportResponse> {
         let id = to::selection_id(message.selection_id)?;
         let desk = self.desk.clone();
-        let found = self.off_the_runtime(async move { desk.report(&id).await });
+        let found = self.off_the_runtime(Box::pin(async move { desk.report(&id).await }));
         let (report, state) = found.await?.map_err(refused)?;
         let report = Some(to::report(report, &state.spec, &state.limits.currency));
         Ok(Response::new(wire::GetReportResponse { report }))
@@ -171,7 +174,7 @@ impl Selections {
     ) -> Answer<wire::GetCertificateResponse> {
         let id = to::selection_id(message.selection_id)?;
         let desk = self.desk.clone();
-        let found = self.off_the_runtime(async move { desk.certificate(&id).await });
+        let found = self.off_the_runtime(Box::pin(async move { desk.certificate(&id).await }));
         let (json, digest) = found.await?.map_err(refused)?;
         Ok(Response::new(wire::GetCertificateResponse { json, digest }))
     }
@@ -199,10 +202,7 @@ impl Selections {
     }
 
     /// Does what reads the store and then computes for a while, where it does not hold up the runtime.
-    async fn off_the_runtime<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Status> {
+    async fn off_the_runtime<T: Send + 'static>(&self, work: BoxFuture<'static, T>) -> Result<T, Status> {
         let runtime = tokio::runtime::Handle::current();
         self.slots.run(move || runtime.block_on(work)).await
     }

@@ -148,6 +148,11 @@ fn replayed(tables: &[CandidateTable]) -> Vec<(&'static str, usize, usize, Vec<f
         for contenders in POOLS {
             let pools = pools(tables, contenders);
             let mean = |budget: &f64| {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "the table's budgets are positive and small"
+                )]
                 let examples = (budget * FULL as f64) as u64;
                 let regrets: Option<Vec<f64>> = pools.iter().map(|pool| regret(name, pool, examples)).collect();
                 regrets.map(|regrets| regrets.iter().sum::<f64>() / regrets.len() as f64)

@@ -1,5 +1,13 @@
 //! Durable selections as clients see them: over sockets, driven on the simulated trainer, or by a worker of the caller's own.
-#![allow(clippy::unwrap_used, reason = "helpers of tests stop a test as its own lines do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests stop a test as its own lines do"
+)]
+#![allow(
+    clippy::unnecessary_wraps,
+    reason = "fields of messages are optional, and helpers fill them"
+)]
 
 mod asking;
 mod changing;

@@ -26,7 +26,7 @@ use trainer_sim::SimulationConfig;
 pub(crate) type Client = SelectorServiceClient<Transport>;
 
 /// Longer than any step takes on a busy machine; a test that waits so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Size of the whole data set in [`spec`].
 pub(crate) const FULL: i64 = 4_096;
@@ -255,10 +255,8 @@ pub(crate) async fn until(client: &mut Client, id: &str, wanted: impl Fn(&wire::
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    match found.await {
-        Ok(selection) => selection,
-        Err(_) => panic!("it did not come to that: {last:#?}"),
-    }
+    let found = found.await.ok();
+    found.unwrap_or_else(|| panic!("it did not come to that: {last:#?}"))
 }
 
 pub(crate) fn ended(selection: &wire::Selection) -> bool {

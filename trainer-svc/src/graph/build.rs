@@ -34,7 +34,7 @@ impl Graph {
         self.scalar(elements)
     }
 
-    fn scalar(&mut self, elements: Elements) -> ValueId {
+    pub(super) fn scalar(&mut self, elements: Elements) -> ValueId {
         // One element always fits a scalar's shape; were there none, the vector says so when it is used.
         let tensor = HostTensor::new([], elements).unwrap_or_else(|_| HostTensor::vector(Vec::new()));
         self.constant(tensor)

@@ -59,7 +59,7 @@ impl Device {
             None if kind == Kind::Cpu => None,
             // Whether the provider works is seen when the first session is made.
             None => {
-                open(&onnx::copy(ElementType::F32)).map_err(|error| unavailable(&error))?;
+                open(&probe()).map_err(|error| unavailable(&error))?;
                 None
             }
         };
@@ -97,7 +97,14 @@ impl Device {
     /// # Errors
     /// [`SessionError::Compile`] when the provider cannot run it as a whole.
     pub fn compile(&self, graph: &Graph) -> Result<Program, SessionError> {
-        self.compile_bytes(&onnx::export(graph))
+        if !self.0.kind.is_openvino() {
+            return self.compile_bytes(&onnx::export(graph));
+        }
+        let lowered = graph.for_openvino().map_err(|error| SessionError::Compile {
+            device: self.info().name.clone(),
+            message: error.to_string(),
+        })?;
+        self.compile_bytes(&onnx::export(&lowered))
     }
 
     /// Compiles a graph some of whose outputs may be written over inputs: pairs of an input and an output.
@@ -248,6 +255,16 @@ impl Device {
     fn failed(&self, error: &ort::Error) -> SessionError {
         SessionError::failed(&self.info().name, error)
     }
+}
+
+/// A model that shows whether a provider works. `OpenVINO`'s does not take one that only copies.
+fn probe() -> Vec<u8> {
+    let mut graph = Graph::new();
+    let squared = graph.input("x", ElementType::F32, [2]).and_then(|x| graph.mul(x, x));
+    if let Ok(squared) = squared {
+        graph.output(squared);
+    }
+    onnx::export(&graph)
 }
 
 /// A session for a model, with the provider and options of a device.

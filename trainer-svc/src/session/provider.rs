@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ort::device::Device;
 use ort::environment::Environment;
-use ort::ep;
+use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider as _};
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::SessionBuilder;
 
@@ -53,7 +53,10 @@ pub struct DeviceInfo {
 pub(super) enum Kind {
     Cpu,
     Cuda(i32),
+    /// In the library itself.
     OpenVino,
+    /// As a plugin; takes Intel's processors only.
+    OpenVinoPlugin,
     WebGpu,
 }
 
@@ -76,7 +79,7 @@ impl Kind {
         match self {
             Self::Cpu => "cpu".into(),
             Self::Cuda(index) => format!("cuda:{index}"),
-            Self::OpenVino => "openvino".into(),
+            Self::OpenVino | Self::OpenVinoPlugin => "openvino".into(),
             Self::WebGpu => "webgpu".into(),
         }
     }
@@ -86,7 +89,7 @@ impl Kind {
         match self {
             Self::Cpu => "CPUExecutionProvider",
             Self::Cuda(_) => "CUDAExecutionProvider",
-            Self::OpenVino => "OpenVINOExecutionProvider",
+            Self::OpenVino | Self::OpenVinoPlugin => "OpenVINOExecutionProvider",
             Self::WebGpu => "WebGpuExecutionProvider",
         }
     }
@@ -94,8 +97,8 @@ impl Kind {
     /// Folder and file of the plugin library, for providers that are one.
     pub(super) fn plugin(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Cpu | Self::Cuda(_) => None,
-            Self::OpenVino => Some(("openvino", "onnxruntime_providers_openvino_plugin")),
+            Self::Cpu | Self::Cuda(_) | Self::OpenVino => None,
+            Self::OpenVinoPlugin => Some(("openvino-plugin", "onnxruntime_providers_openvino_plugin")),
             Self::WebGpu => Some(("webgpu", "onnxruntime_providers_webgpu")),
         }
     }
@@ -103,7 +106,7 @@ impl Kind {
     /// Where its tensors lie; `None`: in host memory.
     pub(super) fn memory(self, environment: &Environment) -> ort::Result<Option<MemoryInfo<'static>>> {
         match self {
-            Self::Cpu | Self::OpenVino => Ok(None),
+            Self::Cpu | Self::OpenVino | Self::OpenVinoPlugin => Ok(None),
             Self::Cuda(index) => {
                 let memory = MemoryInfo::new(
                     AllocationDevice::CUDA,
@@ -123,7 +126,7 @@ impl Kind {
             .find(|device| device.ep().is_ok_and(|name| name == self.provider()))
             .ok_or_else(|| {
                 ort::Error::new(match self {
-                    Self::OpenVino => "the provider's library finds no device: it wants an Intel processor",
+                    Self::OpenVinoPlugin => "the plugin finds no Intel processor; `make setup ORT=openvino` fetches a library for any x86-64",
                     _ => "the provider's library finds no device that it can use",
                 })
             })
@@ -138,6 +141,16 @@ impl Kind {
     /// Is it for one thread at a time, over all sessions? Those of the WebGPU provider share one queue and its caches, unguarded.
     pub(super) fn is_exclusive(self) -> bool {
         self == Self::WebGpu
+    }
+
+    /// Can matrix products be in another precision than f32?
+    pub(super) fn has_other_precisions(self) -> bool {
+        !matches!(self, Self::Cpu | Self::WebGpu)
+    }
+
+    /// Does it want [`crate::graph::Graph::for_openvino`]?
+    pub(super) fn is_openvino(self) -> bool {
+        matches!(self, Self::OpenVino | Self::OpenVinoPlugin)
     }
 
     /// Adds the provider to a session. For a plugin its library is registered already.
@@ -156,7 +169,13 @@ impl Kind {
                     .with_tf32(options.precision != Precision::F32);
                 Ok(builder.with_execution_providers([provider.build().error_on_failure()])?)
             }
-            Self::OpenVino | Self::WebGpu => {
+            Self::OpenVino => {
+                let provider = ep::OpenVINO::default()
+                    .with_device_type("CPU")
+                    .with_arbitrary_config("load_config", openvino_settings(options));
+                Ok(builder.with_execution_providers([provider.build().error_on_failure()])?)
+            }
+            Self::OpenVinoPlugin | Self::WebGpu => {
                 let devices = [self.plugin_device(environment)?];
                 Ok(builder.with_devices(devices, Some(&self.plugin_options(options)))?)
             }
@@ -167,23 +186,25 @@ impl Kind {
     fn plugin_options(self, options: &DeviceOptions) -> Vec<(String, String)> {
         let option = |key: &str, value: String| (format!("{}.{key}", self.provider()), value);
         match self {
-            Self::OpenVino => {
-                let hint = match options.precision {
-                    Precision::F32 => "f32",
-                    Precision::Bf16 => "bf16",
-                    Precision::F16 => "f16",
-                };
-                let threads = options.threads.map_or(String::new(), |threads| {
-                    format!(", \"INFERENCE_NUM_THREADS\": \"{threads}\"")
-                });
-                let settings = format!("\"INFERENCE_PRECISION_HINT\": \"{hint}\"{threads}");
-                vec![option("load_config", format!("{{\"CPU\": {{{settings}}}}}"))]
-            }
+            Self::OpenVinoPlugin => vec![option("load_config", openvino_settings(options))],
             // Token ids are 64-bit integers.
             Self::WebGpu => vec![option("enableInt64", "1".into())],
-            Self::Cpu | Self::Cuda(_) => Vec::new(),
+            Self::Cpu | Self::Cuda(_) | Self::OpenVino => Vec::new(),
         }
     }
+}
+
+/// `OpenVINO`'s own properties of the CPU, as its provider reads them.
+fn openvino_settings(options: &DeviceOptions) -> String {
+    let hint = match options.precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+        Precision::F16 => "f16",
+    };
+    let threads = options.threads.map_or(String::new(), |threads| {
+        format!(", \"INFERENCE_NUM_THREADS\": \"{threads}\"")
+    });
+    format!("{{\"CPU\": {{\"INFERENCE_PRECISION_HINT\": \"{hint}\"{threads}}}}}")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::memory::DeviceType;
 
-use super::provider::{DeviceInfo, DeviceOptions, Kind};
+use super::provider::{DeviceInfo, DeviceOptions, Kind, Precision};
 use super::{Device, SessionError, plain};
 
 /// A process can load one library and have one environment, for good.
@@ -20,6 +20,8 @@ static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 const FETCHED: &str = ".deps/onnxruntime";
 /// Flavours of the library, the most able first.
 const FLAVOURS: [&str; 2] = ["gpu", "cpu"];
+/// The same for whoever uses the device `openvino`: a flavour of its own, of an older version.
+const OPENVINO_FIRST: [&str; 3] = ["openvino", "gpu", "cpu"];
 
 /// ONNX Runtime, loaded. Clones are the same.
 #[derive(Debug, Clone)]
@@ -52,6 +54,17 @@ impl Runtime {
     /// # Errors
     /// [`SessionError::NotFound`]
     pub fn locate(configured: Option<&Path>) -> Result<PathBuf, SessionError> {
+        Self::locate_for(configured, [])
+    }
+
+    /// [`Self::locate`], for who is going to open these devices.
+    ///
+    /// # Errors
+    /// [`SessionError::NotFound`]
+    pub fn locate_for<'a>(
+        configured: Option<&Path>,
+        devices: impl IntoIterator<Item = &'a str>,
+    ) -> Result<PathBuf, SessionError> {
         if let Some(path) = configured {
             return if path.is_file() {
                 Ok(path.to_owned())
@@ -63,7 +76,8 @@ impl Runtime {
         }
         let starts = [env::current_exe(), env::current_dir()];
         let starts: Vec<PathBuf> = starts.into_iter().filter_map(Result::ok).collect();
-        locate_above(&starts)
+        let wants_openvino = devices.into_iter().any(|device| device == "openvino");
+        locate_above(&starts, if wants_openvino { &OPENVINO_FIRST } else { &FLAVOURS })
     }
 
     /// Loads the library; the same one again is no error.
@@ -122,7 +136,10 @@ impl Runtime {
     /// # Errors
     /// [`SessionError::UnknownDevice`] when no plugin is called that, [`SessionError::Unavailable`] when it cannot be loaded.
     pub fn register_plugin(&self, name: &str, library: &Path) -> Result<(), SessionError> {
-        let kind = Kind::parse(name).filter(|kind| kind.plugin().is_some());
+        let kind = match Kind::parse(name) {
+            Some(Kind::OpenVino) => Some(Kind::OpenVinoPlugin),
+            other => other.filter(|kind| kind.plugin().is_some()),
+        };
         let kind = kind.ok_or_else(|| SessionError::UnknownDevice {
             name: name.to_owned(),
             known: "openvino, webgpu".into(),
@@ -135,8 +152,10 @@ impl Runtime {
     pub fn devices(&self) -> Vec<DeviceInfo> {
         let mut devices = vec![host()];
         devices.extend(self.cuda_devices());
-        for kind in [Kind::OpenVino, Kind::WebGpu] {
-            if self.prepare(kind).is_ok() {
+        for kind in [self.here(Kind::OpenVino), Kind::WebGpu] {
+            if kind == Kind::OpenVino {
+                devices.push(self.describe(kind));
+            } else if self.prepare(kind).is_ok() {
                 devices.extend(self.plugin_device(kind));
             }
         }
@@ -158,9 +177,28 @@ impl Runtime {
                 known: known.join(", "),
             });
         };
+        let kind = self.here(kind);
+        if options.precision != Precision::F32 && !kind.has_other_precisions() {
+            return Err(unavailable(kind, "computes in f32 only".into()));
+        }
         self.prepare(kind)?;
         let info = self.describe(kind);
         Device::open(self.clone(), kind, info, options.clone())
+    }
+
+    /// `OpenVINO` is a part of some libraries, to others it is a plugin; a plugin that was registered goes first.
+    fn here(&self, kind: Kind) -> Kind {
+        let provider = format!(
+            "{}onnxruntime_providers_openvino{}",
+            env::consts::DLL_PREFIX,
+            env::consts::DLL_SUFFIX
+        );
+        let is_registered = || self.plugins().iter().any(|(known, _)| *known == Kind::OpenVinoPlugin);
+        if kind == Kind::OpenVino && (is_registered() || !self.library().with_file_name(provider).is_file()) {
+            Kind::OpenVinoPlugin
+        } else {
+            kind
+        }
     }
 
     pub(super) fn environment(&self) -> &Environment {
@@ -216,6 +254,13 @@ impl Runtime {
         ];
         match candidates.into_iter().flatten().find(|path| path.is_file()) {
             Some(path) => self.register(kind, &path),
+            None if kind == Kind::OpenVinoPlugin => Err(unavailable(
+                kind,
+                format!(
+                    "{} has no such provider; `make setup ORT=openvino` fetches a library that has",
+                    self.library().display()
+                ),
+            )),
             None => Err(unavailable(
                 kind,
                 format!("its library {name} is not there; `make setup ORT={folder}` fetches it"),
@@ -250,7 +295,12 @@ impl Runtime {
                 .cuda_devices()
                 .into_iter()
                 .find(|device| device.name == kind.name()),
-            Kind::OpenVino | Kind::WebGpu => self.plugin_device(kind),
+            Kind::OpenVino => Some(DeviceInfo {
+                name: kind.name(),
+                provider: kind.provider().into(),
+                ..host()
+            }),
+            Kind::OpenVinoPlugin | Kind::WebGpu => self.plugin_device(kind),
         };
         known.unwrap_or_else(|| DeviceInfo {
             name: kind.name(),
@@ -350,11 +400,11 @@ fn host_memory() -> Option<u64> {
 }
 
 /// The library in the nearest folder above one of these.
-fn locate_above(starts: &[PathBuf]) -> Result<PathBuf, SessionError> {
+fn locate_above(starts: &[PathBuf], flavours: &[&str]) -> Result<PathBuf, SessionError> {
     let file = format!("{}onnxruntime{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
     for start in starts {
         for folder in start.ancestors() {
-            for flavour in FLAVOURS {
+            for flavour in flavours {
                 let path = folder.join(FETCHED).join(flavour).join(&file);
                 if path.is_file() {
                     return Ok(path);
@@ -374,7 +424,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{FETCHED, Runtime, locate_above};
+    use super::{FETCHED, FLAVOURS, OPENVINO_FIRST, Runtime, locate_above};
     use crate::session::SessionError;
 
     #[test]
@@ -383,12 +433,13 @@ mod tests {
         let file = format!("{}onnxruntime{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
         let deep = root.path().join("a/b");
         fs::create_dir_all(&deep).unwrap();
-        let nothing = locate_above(std::slice::from_ref(&deep)).unwrap_err();
+        let nothing = locate_above(std::slice::from_ref(&deep), &FLAVOURS).unwrap_err();
         assert!(nothing.to_string().contains("`make setup`"), "{nothing}");
 
         for (folder, flavour) in [
             (root.path(), "cpu"),
             (root.path(), "gpu"),
+            (root.path(), "openvino"),
             (&root.path().join("a"), "cpu"),
         ] {
             let flavour = folder.join(FETCHED).join(flavour);
@@ -396,12 +447,14 @@ mod tests {
             fs::write(flavour.join(&file), "").unwrap();
         }
         assert!(
-            locate_above(&[deep])
+            locate_above(&[deep], &FLAVOURS)
                 .unwrap()
                 .starts_with(root.path().join("a").join(FETCHED))
         );
-        let top = locate_above(&[root.path().to_owned()]).unwrap();
-        assert!(top.parent().unwrap().ends_with("gpu"), "{}", top.display());
+        for (flavours, wanted) in [(&FLAVOURS[..], "gpu"), (&OPENVINO_FIRST[..], "openvino")] {
+            let top = locate_above(&[root.path().to_owned()], flavours).unwrap();
+            assert!(top.parent().unwrap().ends_with(wanted), "{}", top.display());
+        }
     }
 
     #[test]

@@ -35,11 +35,15 @@ pub(super) struct Data {
     pub(super) examples: usize,
 }
 
+/// Findings with the look of the files that they were found in.
+type Kept<K, V> = Mutex<BTreeMap<K, (Look, V)>>;
+
 /// What was found, by files.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    models: Mutex<BTreeMap<PathBuf, (Look, String)>>,
-    data: Mutex<BTreeMap<(PathBuf, Option<PathBuf>), (Look, Data)>>,
+    models: Kept<PathBuf, String>,
+    /// By the training data and a held-out file.
+    data: Kept<(PathBuf, Option<PathBuf>), Data>,
 }
 
 impl Known {
@@ -88,7 +92,7 @@ fn read(path: &Path, held_out: Option<&Path>) -> Result<Data, TrainError> {
     })
 }
 
-fn kept<K, Q, V>(known: &Mutex<BTreeMap<K, (Look, V)>>, key: &Q, look: &Look) -> Option<V>
+fn kept<K, Q, V>(known: &Kept<K, V>, key: &Q, look: &Look) -> Option<V>
 where
     K: Ord + std::borrow::Borrow<Q>,
     Q: Ord + ?Sized,
@@ -99,7 +103,7 @@ where
     (then == look).then(|| value.clone())
 }
 
-fn keep<K: Ord, V>(known: &Mutex<BTreeMap<K, (Look, V)>>, key: K, look: Look, value: V) {
+fn keep<K: Ord, V>(known: &Kept<K, V>, key: K, look: Look, value: V) {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     if known.len() >= KEPT_MAX {
         known.clear();
@@ -139,7 +143,10 @@ mod tests {
     fn data_are_read_once_and_again_when_they_have_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("d.jsonl");
-        let lines = |count: usize| -> String { (0..count).map(|i| format!("{{\"text\":\"line {i}\"}}\n")).collect() };
+        let lines = |count: usize| {
+            let line = |i: usize| format!("{{\"text\":\"line {i}\"}}");
+            (0..count).map(line).collect::<Vec<String>>().join("\n")
+        };
         std::fs::write(&path, lines(20)).unwrap();
         let known = Known::default();
         let first = known.data(&path, None).unwrap().unwrap();

@@ -24,7 +24,6 @@ pub use self::request::{
     foreign_token, list_request, observation_request, page, selection_id, verify_request, watch_request, work_request,
 };
 pub use self::shown::{candidate, method, spec as shown_spec};
-pub use self::spec::spec;
 pub use self::trial::trial;
 
 use std::time::Duration;

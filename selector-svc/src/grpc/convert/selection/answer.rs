@@ -98,10 +98,9 @@ pub fn state_of(phase: &Phase, paused: bool) -> wire::SelectionState {
     match phase {
         Phase::Preparing | Phase::Running if paused => wire::SelectionState::Paused,
         Phase::Preparing => wire::SelectionState::Preparing,
-        Phase::Running => wire::SelectionState::Running,
         Phase::Stopping(Ending::Cancelled { .. }) => wire::SelectionState::Cancelling,
-        // Its last runs are being ended; how it will end is known and not yet written.
-        Phase::Stopping(_) => wire::SelectionState::Running,
+        // Stopping: its last runs are being ended; how it will end is known and not yet written.
+        Phase::Running | Phase::Stopping(_) => wire::SelectionState::Running,
         Phase::Ended(Ending::Succeeded) => wire::SelectionState::Succeeded,
         Phase::Ended(Ending::BudgetExhausted { .. }) => wire::SelectionState::BudgetExhausted,
         Phase::Ended(Ending::Failed { .. }) => wire::SelectionState::Failed,

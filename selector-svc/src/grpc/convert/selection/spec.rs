@@ -82,18 +82,7 @@ pub(in crate::grpc::convert) fn read(
     })
 }
 
-/// A spec that may be stored: read, and in order by the domain's rules. All that is wrong is remembered.
-pub fn spec(
-    path: &str,
-    message: Option<wire::SelectionSpec>,
-    check: impl FnOnce(&SelectionSpec) -> Vec<(String, String)>,
-) -> Result<SelectionSpec, tonic::Status> {
-    let mut violations = Violations::default();
-    let spec = checked(path, message, check, &mut violations);
-    violations.settle(spec)
-}
-
-/// As [`spec`], among other fields of a request.
+/// The spec, read and in order by the domain's rules. All that is wrong is remembered.
 pub(super) fn checked(
     path: &str,
     message: Option<wire::SelectionSpec>,
@@ -165,12 +154,11 @@ fn methods(path: &str, messages: Vec<wire::SelectionMethod>, violations: &mut Vi
 }
 
 fn method(path: &str, message: wire::SelectionMethod, violations: &mut Violations) -> MethodSpec {
-    let method = match message.tuning.and_then(|tuning| tuning.kind) {
-        Some(kind) => from_wire::method(kind),
-        None => {
-            violations.push(format!("{path}.tuning"), "is required");
-            Method::Full
-        }
+    let method = if let Some(kind) = message.tuning.and_then(|tuning| tuning.kind) {
+        from_wire::method(kind)
+    } else {
+        violations.push(format!("{path}.tuning"), "is required");
+        Method::Full
     };
     let mut wrong = Vec::new();
     let chosen = message.hyperparameters.map(|chosen| {
