@@ -445,7 +445,7 @@ fn a_selection_on_this_machine_goes_on_after_it_was_killed() {
     let mut killed = Following::start(&strs(&flags(&["--id", "here"])));
     killed.until(": loss ", 2);
     killed.child.kill().expect("killed");
-    drop(killed.end_of_killed());
+    assert_eq!(killed.end_of_killed(), None, "by a signal");
     let report = finepick_json(&[
         "select",
         "--resume",
