@@ -149,7 +149,7 @@ fn a_selection_shows_who_left_when_and_what_each_round_spent() {
         spending: Vec::new(),
         ..selection()
     };
-    assert!(!render_svg(&without).contains("examples spent"));
+    assert!(!render_svg(&without).contains("examples spent:"));
 }
 
 /// How often a piece of text occurs.

@@ -45,7 +45,17 @@ impl Stage {
 
     fn trainer(&self) -> Server {
         let prepare = format!("simulation.prepare={}", self.prepare);
-        let flags = ["--set", "simulation.speed=100", "--set", &prepare];
+        // One run at a time: what a kill costs is one run, and the budget has room for it.
+        let flags = [
+            "--set",
+            "simulation.speed=100",
+            "--set",
+            "simulation.devices=1",
+            "--set",
+            "simulation.slots_per_device=1",
+            "--set",
+            &prepare,
+        ];
         Server::start_on("trainer-sim", &self.addresses[0], &flags)
     }
 
@@ -333,6 +343,18 @@ fn left_paused_amended_and_cancelled() {
     let url = stage.url();
     let accepted = finepick_json(&strs(&stage.select("slow", &["--detach", "--format", "json"])));
     assert_eq!(accepted["id"], "slow");
+    let mut following = Following::start(&["watch", "slow", "--endpoint", &url]);
+    following.until("plan: ", 1);
+    let id = following.child.id().to_string();
+    let signal = std::process::Command::new("kill").args(["-INT", &id]).status();
+    assert!(signal.expect("kill can be started").success());
+    let (status, _, rest) = following.end();
+    assert_eq!(status, 5, "left before its end: {rest:#?}");
+    assert!(
+        rest.iter().any(|line| line.contains("finepick watch slow")),
+        "{rest:#?}"
+    );
+
     assert!(stage.text(&["pause", "slow"]).contains("paused"));
     let listed = stage.json(&["selections"]);
     assert_eq!(
@@ -345,18 +367,6 @@ fn left_paused_amended_and_cancelled() {
             .contains("20,000 examples")
     );
     assert!(!stage.text(&["resume", "slow"]).contains("paused"));
-
-    let mut following = Following::start(&["watch", "slow", "--endpoint", &url]);
-    following.until("plan: ", 1);
-    let id = following.child.id().to_string();
-    let signal = std::process::Command::new("kill").args(["-INT", &id]).status();
-    assert!(signal.expect("kill can be started").success());
-    let (status, _, rest) = following.end();
-    assert_eq!(status, 5, "left before its end: {rest:#?}");
-    assert!(
-        rest.iter().any(|line| line.contains("finepick watch slow")),
-        "{rest:#?}"
-    );
 
     assert!(
         stage
@@ -435,7 +445,7 @@ fn a_selection_on_this_machine_goes_on_after_it_was_killed() {
     let mut killed = Following::start(&strs(&flags(&["--id", "here"])));
     killed.until(": loss ", 2);
     killed.child.kill().expect("killed");
-    drop(killed.end_of_killed());
+    assert_eq!(killed.end_of_killed(), None, "by a signal");
     let report = finepick_json(&[
         "select",
         "--resume",

@@ -249,6 +249,11 @@ fn vertical_range(curves: &[Curve<'_>]) -> Option<(f64, f64)> {
         .filter(|curve| curve.role == Role::Chosen)
         .flat_map(|curve| curve.forecast.iter().filter_map(|point| point.band))
         .flat_map(|(lower, upper)| [lower, upper]);
+    // Few curves are all labelled: they all belong into the picture, those that left a race early, too.
+    if curves.len() <= FEW_CURVES && curves.iter().any(|curve| curve.series.faded) {
+        let (others_low, others_high) = heights(false).unwrap_or((low, high));
+        return range(bands.chain([low, high, others_low, others_high]));
+    }
     let others = heights(false).into_iter().flat_map(|(low, high)| [low, high]);
     let (outer_low, outer_high) = range(bands.chain(others)).unwrap_or((low, high));
     let floor = (low.ln() - reach).exp();

@@ -93,13 +93,15 @@ fn series(report: &Report, contender: &RankedContender) -> PlotSeries {
             start.into_iter().chain([end]).collect()
         }),
     };
+    let last_round = report.decisions.last().map_or(i32::MAX, |decision| decision.round);
     let choice = report.choice.as_ref();
     PlotSeries {
         name: report.name(&contender.candidate, &contender.method),
         rank: u32::try_from(contender.rank).ok(),
         highlight: choice
             .is_some_and(|choice| choice.candidate == contender.candidate && choice.method == contender.method),
-        faded: contender.dropped_after_round.is_some(),
+        // Those of the last round were in the race to its end.
+        faded: contender.dropped_after_round.is_some_and(|round| round < last_round),
         measured,
         fitted: Vec::new(),
         forecast,
