@@ -530,3 +530,47 @@ fn wrong_flags_and_files_are_named() {
         );
     }
 }
+
+#[test]
+fn the_demo_selects_and_checks_itself() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let words = [
+        "mill", "river", "stone", "grain", "wheel", "water", "miller", "house", "bread", "road",
+    ];
+    let line = |i: usize| {
+        let at = |step: usize| words[(i * 7 + i / 10 + step * 3) % words.len()];
+        let text = format!("The {} by the {} turns the {} again. Line {i}.", at(0), at(1), at(2));
+        serde_json::json!({ "text": text }).to_string()
+    };
+    let lines: Vec<String> = (0..400).map(line).collect();
+    std::fs::write(path("data.jsonl"), lines.join("\n")).expect("a file");
+    let zoo = root().join("zoo").display().to_string();
+    let (data, plot, state) = (path("data.jsonl"), path("plot.svg"), path("state"));
+    let demo = [
+        "demo",
+        "--quick",
+        "--models",
+        &zoo,
+        "--data",
+        &data,
+        "--plot",
+        &plot,
+        "--state-dir",
+        &state,
+    ];
+    let output = finepick(&demo);
+    let (told, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{errors}");
+    assert!(told.contains("Fine-tune ") && told.contains("The choice, "), "{told}");
+    assert!(Path::new(&plot).exists());
+    let absent = finepick(&["demo", "--models", &zoo, "--data", "/nowhere.jsonl"]);
+    let told = String::from_utf8_lossy(&absent.stderr);
+    assert!(
+        absent.status.code() == Some(2) && told.contains("--data /nowhere.jsonl"),
+        "{told}"
+    );
+}
