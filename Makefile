@@ -14,13 +14,17 @@ REAL_MODEL := $(CURDIR)/.deps/models/smollm2-135m-instruct
 ORT ?= cpu
 VULKAN := $(CURDIR)/.deps/vulkan
 
-.PHONY: demo test test-devices test-real setup onnxruntime build check lint bench clean
+.PHONY: demo finepick test test-devices test-real setup onnxruntime build check lint bench clean
 
 build:
 	$(CARGO) build --release --locked --workspace --bins
 
+# The command line alone: it hosts every service.
+finepick:
+	$(CARGO) build --release --locked -p finepick-cli --bin finepick
+
 # Which checkpoint of the zoo to fine-tune for a real text, then the truth about the first of the ranking.
-demo: build onnxruntime
+demo: finepick onnxruntime
 	@$(PYTHON) tools/fetch_texts.py
 	$(FINEPICK) demo
 
