@@ -19,8 +19,6 @@ mod canonical;
 mod recompute;
 mod shape;
 
-use sha2::{Digest, Sha256};
-
 use self::body::Body;
 use self::recompute::recompute;
 use crate::report::Named;
@@ -85,11 +83,7 @@ fn seal(body: &Body) -> Option<String> {
 /// `sha256:` and the digest of the text's bytes in hexadecimal.
 #[must_use]
 pub fn digest(json: &str) -> String {
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(json.as_bytes()) {
-        text.extend(["", &format!("{byte:02x}")]);
-    }
-    text
+    crate::digest::sha256(json.as_bytes())
 }
 
 /// Recomputes a certificate's ranking from its losses and compares. `expected_digest`: empty is not compared.

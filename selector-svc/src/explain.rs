@@ -3,6 +3,7 @@
 //! Every sentence stands by itself: it says what was measured or expected, at how many examples, and how sure that is. Uncertainty
 //! is told as a standard deviation; [`GLOSS`] says what that is, once a paragraph.
 
+use crate::conclude::nats;
 use crate::curve::DataSize;
 use crate::selection::Spending;
 
@@ -13,8 +14,6 @@ pub const GLOSS: &str =
 const CERTAIN: f64 = 1e-9;
 /// Beyond so many deviations the exact number says nothing.
 const MANY_DEVIATIONS: f64 = 20.0;
-/// exp of more than this is no loss.
-const LARGEST_LOG: f64 = 700.0;
 
 /// A whole number with commas at the thousands: `40,000`.
 #[must_use]
@@ -60,12 +59,6 @@ pub fn loss(nats: f64) -> String {
     } else {
         format!("{nats:.2e}")
     }
-}
-
-/// The loss behind its logarithm, nats.
-#[must_use]
-pub fn nats(log_loss: f64) -> f64 {
-    log_loss.min(LARGEST_LOG).exp()
 }
 
 /// A share as a percentage: `12 %`, `0.4 %`.

@@ -21,6 +21,7 @@ pub mod constraint;
 pub mod crossover;
 pub mod curve;
 pub mod diagnostics;
+mod digest;
 pub mod error;
 pub mod explain;
 mod field;

@@ -3,11 +3,9 @@
 //!
 //! All of it is a function of the state: whoever takes a selection up sends the same specs under the same ids.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use trainer_kit::spec::{Hyperparameters, Method, Reference, Spec};
 
 use crate::curve::DataSize;
@@ -173,9 +171,5 @@ pub fn model_key(state: &State, contender: usize) -> Option<String> {
 
 fn digest_of(record: &impl Serialize) -> Option<String> {
     let text = serde_json::to_vec(record).ok()?;
-    let mut digest = String::from("sha256:");
-    for byte in Sha256::digest(&text) {
-        let _ = write!(digest, "{byte:02x}");
-    }
-    Some(digest)
+    Some(crate::digest::sha256(&text))
 }

@@ -8,7 +8,6 @@ mod line_up;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use self::budget::{Course, limits};
 pub use self::check::check;
@@ -71,16 +70,10 @@ fn ladder(spec: &SelectionSpec, full: DataSize) -> Vec<DataSize> {
 /// What equal models, tuned alike, have in common across selections; `None` without a digest.
 #[must_use]
 pub fn model_key(spec: &SelectionSpec, contender: usize, model_digest: &str) -> Option<String> {
-    use sha2::{Digest, Sha256};
     let (_, method) = spec.contender(contender).filter(|_| !model_digest.is_empty())?;
     let parts = (model_digest, &method.method, &method.hyperparameters);
     let text = serde_json::to_string(&parts).ok()?;
-    let digest = Sha256::digest(text.as_bytes());
-    let mut key = String::with_capacity(2 * digest.len());
-    for byte in digest {
-        let _ = write!(key, "{byte:02x}");
-    }
-    Some(key)
+    Some(crate::digest::hex(text.as_bytes()))
 }
 
 /// Digests of models and data, as told: what earlier losses and forecasts are looked up by.

@@ -4,8 +4,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::{Desk, DeskError, View};
 use crate::driver::PrepareError;
 use crate::plan;
@@ -47,10 +45,7 @@ pub(super) fn digest(spec: &SelectionSpec) -> Result<String, DeskError> {
         field: "spec".to_owned(),
         description: format!("cannot be stored: {error}"),
     })?;
-    let hash = Sha256::digest(&text);
-    Ok(hash
-        .iter()
-        .fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}")))
+    Ok(crate::digest::sha256(&text))
 }
 
 impl Desk {

@@ -1,6 +1,7 @@
 //! Why, in plain words: for people who have not read the paper.
 
 use super::record::Scored;
+use crate::conclude;
 use crate::curve::DataSize;
 use crate::explain;
 use crate::policy::{Decision, Stop, StopReason};
@@ -61,7 +62,7 @@ impl Scene<'_> {
         if !self.stand_in {
             return explain::expectation(score, own.log_sd, self.full);
         }
-        let loss = explain::loss(explain::nats(score));
+        let loss = explain::loss(conclude::nats(score));
         if own.data_size.is_zero() {
             return format!("loss {loss} before fine-tuning");
         }

@@ -59,7 +59,7 @@ impl<'a> Standing<'a> {
         ReportedContender {
             named: Named::of(self.state, contender),
             rank,
-            predicted_loss: log_loss.filter(|log_loss| log_loss.is_finite()).map(explain::nats),
+            predicted_loss: log_loss.filter(|log_loss| log_loss.is_finite()).map(conclude::nats),
             log_sd: forecast.and_then(|forecast| forecast.sd),
             interval,
             win_share: self.shares.get(contender).copied().flatten(),
