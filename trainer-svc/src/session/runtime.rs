@@ -29,7 +29,7 @@ pub struct Runtime(Arc<Loaded>);
 
 #[derive(Debug)]
 struct Loaded {
-    library: PathBuf,
+    origin: PathBuf,
     environment: Environment,
     /// Plugin providers that were registered, with what came of it.
     plugins: Mutex<Vec<(Kind, Result<(), String>)>>,
@@ -92,11 +92,11 @@ impl Runtime {
         let path = fs::canonicalize(library).map_err(|error| unusable(error.to_string()))?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = loaded.as_ref() {
-            return if runtime.0.library == path {
+            return if runtime.0.origin == path {
                 Ok(runtime.clone())
             } else {
                 Err(SessionError::AnotherLibrary {
-                    loaded: runtime.0.library.clone(),
+                    loaded: runtime.0.origin.clone(),
                     asked: path,
                 })
             };
@@ -110,7 +110,7 @@ impl Runtime {
         // Every line is handed to `tracing` as text: do not make those that nobody wants.
         environment.set_log_level(LogLevel::Warning);
         let runtime = Self(Arc::new(Loaded {
-            library: path,
+            origin: path,
             environment,
             plugins: Mutex::default(),
             exclusive: Arc::default(),
@@ -121,8 +121,8 @@ impl Runtime {
 
     /// The library's file.
     #[must_use]
-    pub fn library(&self) -> &Path {
-        &self.0.library
+    pub fn origin(&self) -> &Path {
+        &self.0.origin
     }
 
     /// Its version and how it was built, in its own words.
@@ -194,7 +194,7 @@ impl Runtime {
             env::consts::DLL_SUFFIX
         );
         let is_registered = || self.plugins().iter().any(|(known, _)| *known == Kind::OpenVinoPlugin);
-        if kind == Kind::OpenVino && (is_registered() || !self.library().with_file_name(provider).is_file()) {
+        if kind == Kind::OpenVino && (is_registered() || !self.origin().with_file_name(provider).is_file()) {
             Kind::OpenVinoPlugin
         } else {
             kind
@@ -246,11 +246,11 @@ impl Runtime {
         // Set-up puts flavours side by side.
         let name = format!("{}{file}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
         let candidates = [
-            self.library()
+            self.origin()
                 .parent()
                 .and_then(Path::parent)
                 .map(|all| all.join(folder).join(&name)),
-            self.library().parent().map(|own| own.join(&name)),
+            self.origin().parent().map(|own| own.join(&name)),
         ];
         match candidates.into_iter().flatten().find(|path| path.is_file()) {
             Some(path) => self.register(kind, &path),
@@ -258,7 +258,7 @@ impl Runtime {
                 kind,
                 format!(
                     "{} has no such provider; `make setup ORT=openvino` fetches a library that has",
-                    self.library().display()
+                    self.origin().display()
                 ),
             )),
             None => Err(unavailable(
@@ -344,7 +344,7 @@ impl Runtime {
             env::consts::DLL_PREFIX,
             env::consts::DLL_SUFFIX
         );
-        if !self.library().with_file_name(name).is_file() {
+        if !self.origin().with_file_name(name).is_file() {
             return Vec::new();
         }
         let mut models: Vec<(PathBuf, String)> = fs::read_dir("/proc/driver/nvidia/gpus")

@@ -311,7 +311,7 @@ fn what_is_no_library_is_refused() {
     let error = Runtime::load(&folder.path().join("missing.so")).unwrap_err();
     assert!(matches!(error, SessionError::Load { .. }), "{error}");
     let again = Runtime::load(&Runtime::locate(None).unwrap()).unwrap();
-    assert_eq!(again.library(), runtime().library());
+    assert_eq!(again.origin(), runtime().origin());
 }
 
 #[test]
