@@ -5,6 +5,9 @@ use crate::driver::{DriverConfig, attend::Ended};
 use crate::ports::RunEnd;
 use crate::selection::{AttemptEnd, Event, Millis, Outcome, Phase, Spending, State, Trial};
 
+/// Longest words of a trainer that are kept, bytes: they are repeated in every answer about the contender.
+const MAX_WORDS: usize = 1_024;
+
 /// Most attempts at a trial, those that were preempted included.
 const MAX_ATTEMPTS: usize = 64;
 
@@ -25,9 +28,17 @@ pub(super) fn settle(state: &State, ended: &Ended, config: &DriverConfig, now: M
         attempt,
         outcome: ended.end.outcome.clone(),
         spent,
-        detail: ended.end.detail.clone(),
+        detail: shortened(&ended.end.detail),
         retry_at: retry_at.filter(|_| !matches!(ended.end.outcome, Outcome::Observed { .. })),
     })))
+}
+
+fn shortened(words: &str) -> String {
+    if words.len() <= MAX_WORDS {
+        return words.to_owned();
+    }
+    let end = (0..=MAX_WORDS).rev().find(|at| words.is_char_boundary(*at));
+    format!("{}…", words.get(..end.unwrap_or(0)).unwrap_or_default())
 }
 
 /// What is charged: what the trainer told, else what was set aside, by the share of the work that was done.

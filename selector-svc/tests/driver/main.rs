@@ -3,9 +3,12 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod certificates;
 mod crash;
 mod faults;
+mod leaves;
 mod life;
 mod load;
 mod trainer;
+mod unpaid;
 mod world;

@@ -9,10 +9,15 @@
     reason = "fields of messages are optional, and helpers fill them"
 )]
 
+mod amending;
 mod asking;
 mod changing;
 mod creating;
+mod crowd;
+mod liars;
 mod life;
 mod refusals;
+mod sizes;
+mod slow;
 mod support;
 mod watching;

@@ -97,6 +97,15 @@ impl Drop for Folder {
 
 /// A simulated trainer that gets so many simulated seconds done in a second.
 pub(crate) async fn trainer(speed: f64) -> Served {
+    trainer_that(SimulationConfig {
+        speed,
+        ..SimulationConfig::default()
+    })
+    .await
+}
+
+/// A simulated trainer of this kind, with the laws of the tests.
+pub(crate) async fn trainer_that(config: SimulationConfig) -> Served {
     let laws = [
         "sim://steep=40,12,0.5,0.9",
         "sim://middling=30,12,0.42,1.2",
@@ -104,12 +113,11 @@ pub(crate) async fn trainer(speed: f64) -> Served {
         "sim://level=8,5,0.2,2.1",
     ];
     let config = SimulationConfig {
-        speed,
         laws: laws.join(";"),
         noise: 0.001,
         slots_per_device: 4,
         progress_interval: HumanDuration::from_secs(1),
-        ..SimulationConfig::default()
+        ..config
     };
     Served::start(|context| trainer_sim::grpc::app(&config, context)).await
 }
@@ -159,7 +167,12 @@ impl World {
     }
 
     pub(crate) async fn new(speed: f64) -> Self {
-        let (trainer, store) = (trainer(speed).await, memory());
+        Self::with(trainer(speed).await).await
+    }
+
+    /// With this trainer.
+    pub(crate) async fn with(trainer: Served) -> Self {
+        let store = memory();
         let selector = selector(Arc::clone(&store) as Arc<dyn Store>, Some(&trainer)).await;
         Self {
             client: selector.client(),
