@@ -114,14 +114,14 @@ pub(crate) fn others(value: &str) -> Vec<String> {
         "false" => vec!["true".to_owned()],
         "null" => vec!["1".to_owned(), "\"x\"".to_owned()],
         text if text.starts_with('"') => vec![format!("{}x\"", &text[..text.len() - 1])],
-        number => match number.parse::<i64>() {
+        number => {
             // Not by a little: sums are compared but for their last digits.
-            Ok(whole) => vec![(whole + whole / 2 + 1).to_string()],
-            Err(_) => {
-                let number: f64 = number.parse().expect("a number");
-                vec![(number * 1.5 + 0.25).to_string()]
+            if let Ok(whole) = number.parse::<i64>() {
+                return vec![(whole + whole / 2 + 1).to_string()];
             }
-        },
+            let number: f64 = number.parse().expect("a number");
+            vec![(number * 1.5 + 0.25).to_string()]
+        }
     }
 }
 

@@ -106,6 +106,7 @@ async fn a_thousand_contenders_with_long_names_are_told_within_4_mebibytes() {
     // What is asked for is larger by itself than what a client takes.
     let asked = wire::SelectionSpec {
         policy: ats(),
+        data_size_full: Some(65_536),
         ..crowd::spec(1_000, 1_800, 2_100)
     };
     assert!(asked.encoded_len() > TAKEN, "{}", asked.encoded_len());
@@ -129,6 +130,10 @@ async fn a_thousand_contenders_with_long_names_are_told_within_4_mebibytes() {
     let selection_id = "crowd".to_owned();
     let report = client.get_report(wire::GetReportRequest { selection_id });
     let report = report.await.unwrap().into_inner().report.unwrap();
+    eprintln!(
+        "{trials} trials, {decisions} decisions, a report of {} bytes",
+        report.encoded_len()
+    );
     assert!(report.encoded_len() < TAKEN, "{}", report.encoded_len());
     assert_eq!((report.contenders.len(), report.excluded.len()), (950, 50));
     assert_eq!(report.decisions.len(), decisions);
