@@ -48,7 +48,7 @@ async fn it_comes_to_the_same_with_fewer_runs() {
         "geometric",
         "halving",
         "halving_current",
-        "ats",
+        "ats_online",
         "rwl",
         "local_trend",
         "exhaustive",
