@@ -76,7 +76,7 @@ fn own(trial: &Trial, end: &RunEnd, sizes: usize) -> RunEnd {
     match (&mut own.outcome, end.loss_at(trial.data_size)) {
         (Outcome::Observed { observation, .. }, Some(measured)) => *observation = measured,
         _ if sizes > 1 => {
-            own.detail = format!("one run for {}: {}", explain::count(sizes, "size", "sizes"), end.detail)
+            own.detail = format!("one run for {}: {}", explain::count(sizes, "size", "sizes"), end.detail);
         }
         _ => {}
     }

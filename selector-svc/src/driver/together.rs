@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Shared;
-use crate::selection::{Outcome, State, TrialStatus};
+use crate::selection::{Outcome, Spending, State, TrialStatus};
 
 /// Most sizes of a run, by the plugin contract.
 const MAX_SIZES: usize = 64;
@@ -99,6 +99,6 @@ fn all_can_be_paid(state: &State) -> bool {
         .iter()
         .filter(|trial| matches!(trial.status, TrialStatus::Waiting { .. }));
     let prices = waiting.map(|trial| state.price(trial.contender, trial.data_size));
-    let all = prices.fold(state.spent.plus(state.reserved), |sum, price| sum.plus(price));
+    let all = prices.fold(state.spent.plus(state.reserved), Spending::plus);
     state.limits.allow(all).is_ok()
 }

@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn what_is_divided_goes_by_what_was_set_aside() {
         let reserved = |money_nanos, examples| Spending {
-            money_nanos,
             examples,
+            money_nanos,
             ..Spending::ZERO
         };
         let by_money = |spending: &Spending| spending.money_nanos as f64;
