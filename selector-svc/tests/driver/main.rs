@@ -9,6 +9,7 @@ mod faults;
 mod leaves;
 mod life;
 mod load;
+mod together;
 mod trainer;
 mod unpaid;
 mod world;

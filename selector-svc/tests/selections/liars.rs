@@ -4,13 +4,14 @@ use finepick_proto::selector::v1 as wire;
 use svc_kit::config::HumanDuration;
 use trainer_sim::SimulationConfig;
 
-use crate::support::{World, created, ended_one, reference, spec, trainer_that};
+use crate::support::{Served, World, created, ended_one, reference, simulation, spec};
 
 fn fast() -> SimulationConfig {
-    SimulationConfig {
-        speed: 200_000.0,
-        ..SimulationConfig::default()
-    }
+    simulation(200_000.0)
+}
+
+async fn trainer_that(config: SimulationConfig) -> Served {
+    Served::start(|context| trainer_sim::grpc::app(&config, context)).await
 }
 
 #[tokio::test]
@@ -26,7 +27,7 @@ async fn what_a_liar_says_is_no_loss() {
             allow_lies: true,
             ..fast()
         });
-        let mut world = World::with(liar.await).await;
+        let mut world = World::on(liar.await).await;
         let client = &mut world.client;
         created(client, "one", spec()).await;
         let found = ended_one(client, "one").await;
@@ -65,7 +66,7 @@ async fn a_flood_of_progress_leaves_no_trace_in_the_events() {
         progress_interval: HumanDuration::from_secs(0),
         ..fast()
     });
-    let mut world = World::with(flood.await).await;
+    let mut world = World::on(flood.await).await;
     let client = &mut world.client;
     created(client, "one", spec()).await;
     let found = ended_one(client, "one").await;

@@ -16,6 +16,7 @@ mod creating;
 mod crowd;
 mod liars;
 mod life;
+mod nested;
 mod refusals;
 mod sizes;
 mod slow;

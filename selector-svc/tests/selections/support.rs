@@ -97,29 +97,26 @@ impl Drop for Folder {
 
 /// A simulated trainer that gets so many simulated seconds done in a second.
 pub(crate) async fn trainer(speed: f64) -> Served {
-    trainer_that(SimulationConfig {
-        speed,
-        ..SimulationConfig::default()
-    })
-    .await
+    let config = simulation(speed);
+    Served::start(|context| trainer_sim::grpc::app(&config, context)).await
 }
 
-/// A simulated trainer of this kind, with the laws of the tests.
-pub(crate) async fn trainer_that(config: SimulationConfig) -> Served {
+/// How it simulates.
+pub(crate) fn simulation(speed: f64) -> SimulationConfig {
     let laws = [
         "sim://steep=40,12,0.5,0.9",
         "sim://middling=30,12,0.42,1.2",
         "sim://flat=20,10,0.3,1.6",
         "sim://level=8,5,0.2,2.1",
     ];
-    let config = SimulationConfig {
+    SimulationConfig {
+        speed,
         laws: laws.join(";"),
         noise: 0.001,
         slots_per_device: 4,
         progress_interval: HumanDuration::from_secs(1),
-        ..config
-    };
-    Served::start(|context| trainer_sim::grpc::app(&config, context)).await
+        ..SimulationConfig::default()
+    }
 }
 
 /// How selectors of tests behave: they hurry.
@@ -167,11 +164,11 @@ impl World {
     }
 
     pub(crate) async fn new(speed: f64) -> Self {
-        Self::with(trainer(speed).await).await
+        Self::on(trainer(speed).await).await
     }
 
-    /// With this trainer.
-    pub(crate) async fn with(trainer: Served) -> Self {
+    /// On a trainer of one's own.
+    pub(crate) async fn on(trainer: Served) -> Self {
         let store = memory();
         let selector = selector(Arc::clone(&store) as Arc<dyn Store>, Some(&trainer)).await;
         Self {
