@@ -164,4 +164,31 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn squares_that_are_only_summed_are_not_written_down() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", ElementType::F32, [3, 4]).unwrap();
+        let square = graph.mul(x, x).unwrap();
+        let rows = graph.reduce_sum(square, &[1], false).unwrap();
+        let read_twice = graph.mul(x, x).unwrap();
+        let columns = graph.reduce_sum(read_twice, &[0], true).unwrap();
+        for value in [rows, columns, read_twice] {
+            graph.output(value);
+        }
+        let lowered = graph.for_openvino().unwrap();
+        let count = |op: &str| lowered.nodes().iter().filter(|node| node.op.name() == op).count();
+        assert_eq!((count("ReduceL2"), count("ReduceSum")), (1, 1));
+
+        let elements: Vec<f32> = (0..12u8).map(|i| f32::from(i * 7 % 12) / 3.0 - 1.5).collect();
+        let x = HostTensor::new([3, 4], Elements::F32(elements)).unwrap();
+        let inputs = BTreeMap::from([("x".to_owned(), x)]);
+        let values = graph.outputs().to_vec();
+        let (wanted, found) = (evaluate(&graph, &inputs, &values), evaluate(&lowered, &inputs, &values));
+        for (wanted, found) in wanted.iter().zip(&found) {
+            for (a, b) in wanted.as_f32().unwrap().iter().zip(found.as_f32().unwrap()) {
+                assert!((a - b).abs() <= 1e-6 * a.abs(), "{a} and {b}");
+            }
+        }
+    }
 }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Graph, GraphError, Node, Op, ValueId};
-use crate::tensor::{Elements, HostTensor};
 
 /// From so many steps on it is worth it: fewer would save nothing.
 const LEAST_STEPS: usize = 3;
@@ -33,10 +32,14 @@ impl Graph {
         let copies = self.worthwhile_gates();
         let nodes = std::mem::take(&mut self.nodes);
         let mut known: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+        // The last scalar so far; behind the loss it is of the backward pass.
+        let mut scalar = None;
         for (position, node) in nodes.iter().enumerate() {
-            if let Some(gate) = copies.get(&position) {
-                self.recompute(gate, &nodes, &mut known)?;
+            if let (Some(gate), Some(late)) = (copies.get(&position), scalar) {
+                self.recompute(gate, late, &nodes, &mut known)?;
             }
+            let is_scalar = |id: &&ValueId| self.shape(**id).is_empty() && self.element(**id).is_float();
+            scalar = node.outputs.iter().find(is_scalar).copied().or(scalar);
             let mut node = node.clone();
             for input in &mut node.inputs {
                 *input = known.get(input).copied().unwrap_or(*input);
@@ -48,7 +51,8 @@ impl Graph {
 
     /// By the position of the first node that is to read the copy.
     fn worthwhile_gates(&self) -> BTreeMap<usize, Gate> {
-        let outputs = |(position, node): (usize, &Node)| node.outputs.iter().map(move |&id| (id, position)).collect::<Vec<_>>();
+        let outputs =
+            |(position, node): (usize, &Node)| node.outputs.iter().map(move |&id| (id, position)).collect::<Vec<_>>();
         let makers: BTreeMap<ValueId, usize> = self.nodes.iter().enumerate().flat_map(outputs).collect();
         let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
         let mut barriers = Vec::new();
@@ -71,7 +75,9 @@ impl Graph {
             let steps = gate.steps.iter().filter_map(|&step| self.nodes.get(step));
             let made = steps.flat_map(|node| &node.outputs);
             let late = made.filter_map(|id| readers.get(id)).flatten().copied();
-            let late = late.filter(|&reader| barrier.is_some_and(|&barrier| reader > barrier)).min();
+            let late = late
+                .filter(|&reader| barrier.is_some_and(|&barrier| reader > barrier))
+                .min();
             if let Some(late) = late.filter(|_| gate.steps.iter().all(|step| !taken.contains(step))) {
                 taken.extend(gate.steps.iter().copied());
                 copies.insert(late, gate);
@@ -116,38 +122,137 @@ impl Graph {
         Some(steps.into_iter().collect())
     }
 
-    /// The steps once more, of −x instead of x where that gives the same: a compiler does not see then that they are the same, and does
-    /// not make one of both.
+    /// The steps once more, of x · 1 instead of x, where the 1 is not known before the late scalar is: a compiler that does not see that
+    /// both are the same makes neither one of both nor the second together with the
+    /// first. What follows reads that x, too, and goes into the same loop.
     fn recompute(
         &mut self,
         gate: &Gate,
+        late: ValueId,
         nodes: &[Node],
         known: &mut BTreeMap<ValueId, ValueId>,
     ) -> Result<(), GraphError> {
-        let negative = self.scale(gate.x, -1.0)?;
+        let (zero, one) = (self.scalar_like(late, 0.0), self.scalar_like(late, 1.0));
+        let above = self.one(Op::Greater, &[late, zero])?;
+        let one = self.choose(above, one, one)?;
+        let again = self.mul(gate.x, one)?;
+        let mut copies = BTreeMap::from([(gate.x, again)]);
         for node in gate.steps.iter().filter_map(|&step| nodes.get(step)) {
-            let turned = match (&node.op, node.inputs.as_slice()) {
-                (Op::Mul, &[a, b]) if a == gate.x && b == gate.x => Some(vec![negative, negative]),
-                (Op::Mul, &[a, b]) if a == gate.x => self.opposite(b).map(|b| vec![negative, b]),
-                _ => None,
-            };
-            let as_it_was = || node.inputs.iter().map(|id| known.get(id).copied().unwrap_or(*id)).collect();
-            let inputs = turned.unwrap_or_else(as_it_was);
+            let inputs: Vec<ValueId> = node
+                .inputs
+                .iter()
+                .map(|id| copies.get(id).copied().unwrap_or(*id))
+                .collect();
             let made = self.apply(node.op.clone(), &inputs)?;
-            known.extend(node.outputs.iter().copied().zip(made));
+            copies.extend(node.outputs.iter().copied().zip(made));
         }
+        known.extend(copies);
         Ok(())
     }
+}
 
-    /// A constant with the other sign; `None`: it is none, or not of floats.
-    fn opposite(&mut self, constant: ValueId) -> Option<ValueId> {
-        let tensor = self.constants.get(&constant)?;
-        let elements = match tensor.elements() {
-            Elements::F32(elements) => Elements::F32(elements.iter().map(|x| -x).collect()),
-            Elements::F64(elements) => Elements::F64(elements.iter().map(|x| -x).collect()),
-            _ => return None,
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::autodiff;
+    use crate::graph::{Graph, Op, ValueId};
+    use crate::session::testing::evaluate;
+    use crate::tensor::{ElementType, Elements, HostTensor};
+
+    /// x · σ(x · (c + k · x²)): five steps.
+    fn gelu(graph: &mut Graph, x: ValueId) -> ValueId {
+        let square = graph.mul(x, x).unwrap();
+        let cubic = graph.scale(square, 0.07).unwrap();
+        let linear = graph.scalar_like(x, 1.6);
+        let factor = graph.add(cubic, linear).unwrap();
+        let argument = graph.mul(x, factor).unwrap();
+        let gate = graph.one(Op::Sigmoid, &[argument]).unwrap();
+        graph.mul(x, gate).unwrap()
+    }
+
+    /// Two layers with the activation and one without, the sum of the result, and the gradients of both weights.
+    fn layers(activation: fn(&mut Graph, ValueId) -> ValueId) -> (Graph, Vec<ValueId>) {
+        let mut graph = Graph::new();
+        let x = graph.input("x", ElementType::F32, [3, 4]).unwrap();
+        let weights = ["a", "b"].map(|name| graph.input(name, ElementType::F32, [4, 4]).unwrap());
+        let mut value = x;
+        for weight in weights {
+            value = graph.gemm(value, weight, None, false, false).unwrap();
+            value = activation(&mut graph, value);
+        }
+        value = graph.gemm(value, weights[0], None, false, false).unwrap();
+        let loss = graph.reduce_sum(value, &[0, 1], false).unwrap();
+        let one = graph.scalar_like(loss, 1.0);
+        let mut values = autodiff::gradients(&mut graph, &[(loss, one)], &weights).unwrap();
+        values.push(Some(loss));
+        let values: Vec<ValueId> = values.into_iter().map(Option::unwrap).collect();
+        for &value in &values {
+            graph.output(value);
+        }
+        (graph, values)
+    }
+
+    fn inputs() -> BTreeMap<String, HostTensor> {
+        let tensor = |rows: usize, seed: u8| {
+            let elements = (0..4 * u8::try_from(rows).unwrap())
+                .map(|i| f32::from(i.wrapping_mul(37).wrapping_add(seed)) / 160.0 - 0.8);
+            let elements = elements.collect();
+            HostTensor::new([rows, 4], Elements::F32(elements)).unwrap()
         };
-        let negated = HostTensor::new(tensor.shape(), elements).ok()?;
-        Some(self.constant(negated))
+        [("x", 3, 11), ("a", 4, 90), ("b", 4, 170)]
+            .map(|(name, rows, seed)| (name.to_owned(), tensor(rows, seed)))
+            .into()
+    }
+
+    fn sigmoids(graph: &Graph) -> usize {
+        graph.nodes().iter().filter(|node| node.op == Op::Sigmoid).count()
+    }
+
+    #[test]
+    fn what_derivatives_read_is_computed_again_and_the_same() {
+        let (graph, values) = layers(gelu);
+        let mut other = graph.clone();
+        other.recompute_gates().unwrap();
+        assert_eq!((sigmoids(&graph), sigmoids(&other)), (2, 4));
+        // No step of the first pass is read behind the loss.
+        let loss = values.last().copied().unwrap();
+        let behind = |node: &crate::graph::Node| node.outputs.contains(&loss);
+        let (nodes, end) = (other.nodes(), other.nodes().iter().position(behind).unwrap());
+        for node in nodes.iter().take(end).filter(|node| node.op == Op::Sigmoid) {
+            assert!(
+                nodes
+                    .iter()
+                    .skip(end)
+                    .all(|late| !late.inputs.contains(&node.outputs[0]))
+            );
+        }
+        let (wanted, found) = (
+            evaluate(&graph, &inputs(), &values),
+            evaluate(&other, &inputs(), &values),
+        );
+        for (wanted, found) in wanted.iter().zip(&found) {
+            assert_eq!(wanted, found);
+        }
+    }
+
+    #[test]
+    fn activations_of_few_steps_and_graphs_without_derivatives_stay() {
+        let silu = |graph: &mut Graph, x: ValueId| {
+            let gate = graph.one(Op::Sigmoid, &[x]).unwrap();
+            graph.mul(x, gate).unwrap()
+        };
+        let (graph, _) = layers(silu);
+        let mut other = graph.clone();
+        other.recompute_gates().unwrap();
+        assert_eq!(other, graph);
+
+        let mut graph = Graph::new();
+        let x = graph.input("x", ElementType::F32, [3, 4]).unwrap();
+        let y = gelu(&mut graph, x);
+        graph.output(y);
+        let mut other = graph.clone();
+        other.recompute_gates().unwrap();
+        assert_eq!(other, graph);
     }
 }
