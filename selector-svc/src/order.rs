@@ -37,12 +37,16 @@ fn name_of(state: &State, trial: usize) -> String {
         .map_or_else(String::new, |trial| trial_id(trial.contender, trial.data_size))
 }
 
-/// What is asked of a trainer for an attempt at a trial (by position). The caller's marks go along, as far as there is room.
+/// What is asked of a trainer for an attempt at a trial (by position): for no longer than its reservation pays. The caller's marks go
+/// along, as far as there is room.
 #[must_use]
 pub fn run_spec(state: &State, selection_id: &str, trial: usize, attempt: u32) -> Spec {
     let planned = state.trials.get(trial);
     let (contender, size) = planned.map_or((0, DataSize::ZERO), |trial| (trial.contender, trial.data_size));
     let mut spec = probe_spec(&state.spec, contender, size);
+    let in_hand = planned.and_then(|trial| trial.attempts.get((attempt as usize).checked_sub(1)?));
+    let paid = in_hand.and_then(|attempt| attempt.max_seconds).map(whole_nanoseconds);
+    spec.max_duration = [spec.max_duration, paid].into_iter().flatten().min();
     let own = [
         (SELECTION_LABEL, selection_id.to_owned()),
         (TRIAL_LABEL, name_of(state, trial)),
@@ -96,6 +100,17 @@ pub fn probe_spec(spec: &SelectionSpec, contender: usize, data_size: DataSize) -
 pub fn max_duration(spec: &SelectionSpec) -> Option<Duration> {
     let millis = spec.max_run_millis.and_then(|millis| u64::try_from(millis).ok());
     millis.filter(|millis| *millis > 0).map(Duration::from_millis)
+}
+
+/// Rounded down, so that a run is not longer than what pays for it; more than 0, as every limit is.
+fn whole_nanoseconds(seconds: f64) -> Duration {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast saturates, at 584 years"
+    )]
+    let nanoseconds = (seconds * 1e9).floor() as u64;
+    Duration::from_nanos(nanoseconds.max(1))
 }
 
 fn shortened(mut name: String) -> String {

@@ -3,20 +3,20 @@
 use crate::driver::journal::doubled;
 use crate::driver::{DriverConfig, attend::Ended};
 use crate::ports::RunEnd;
-use crate::selection::{AttemptEnd, Event, Millis, Outcome, Phase, Spending, State, Trial};
+use crate::selection::{Attempt, AttemptEnd, Event, Millis, Outcome, Phase, Spending, State, Trial};
 
 /// Most attempts at a trial, those that were preempted included.
 const MAX_ATTEMPTS: usize = 64;
 
 /// Failures that are tried once more, but not again and again: the same spec will mostly fail the same way.
-const ONCE_MORE: [&str; 2] = ["EVALUATION_MISSING", "DEADLINE_EXCEEDED"];
+const ONCE_MORE: [&str; 2] = ["EVALUATION_MISSING", Outcome::DEADLINE];
 
 /// The event with which an attempt in hand ends; `None`: it is not in hand (any more).
 pub(super) fn settle(state: &State, ended: &Ended, config: &DriverConfig, now: Millis) -> Option<Event> {
     let trial = state.trials.get(ended.trial)?;
     let (attempt, in_hand) = trial.running().filter(|(attempt, _)| *attempt == ended.attempt)?;
-    let spent = cost(state, trial, in_hand.reserved, &in_hand.trainer, &ended.end);
-    let retry_at = may_go_on(state, trial, &ended.end, config).then(|| {
+    let spent = cost(state, trial, in_hand, &ended.end, now);
+    let retry_at = may_go_on(state, trial, in_hand, &ended.end, config).then(|| {
         let pause = pause(trial, &ended.end, config);
         now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
     });
@@ -30,8 +30,10 @@ pub(super) fn settle(state: &State, ended: &Ended, config: &DriverConfig, now: M
     })))
 }
 
-/// What is charged: what the trainer told, else what was set aside, by the share of the work that was done.
-fn cost(state: &State, trial: &Trial, reserved: Spending, trainer: &str, end: &RunEnd) -> Spending {
+/// What is charged: what the trainer told, else what was set aside, by the share of the work that was done. Where the budget limits
+/// the run's time, what nobody told is what the run had by the clock, at least its estimate and at most what was set aside.
+fn cost(state: &State, trial: &Trial, in_hand: &Attempt, end: &RunEnd, now: Millis) -> Spending {
+    let reserved = in_hand.reserved;
     let share = match end.outcome {
         Outcome::Observed { .. } | Outcome::Lost => 1.0,
         _ => end
@@ -45,36 +47,48 @@ fn cost(state: &State, trial: &Trial, reserved: Spending, trainer: &str, end: &R
         reason = "a share of sizes below 2^53, which are whole and not negative"
     )]
     let examples = (reserved.examples as f64 * share).ceil() as u64;
+    let model = state.prepared.as_ref().and_then(|prepared| {
+        let facts = prepared.contenders.get(trial.contender)?;
+        facts.costs.get(&in_hand.trainer)
+    });
     let told = end
         .device_seconds
         .filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-    let device_seconds = told.unwrap_or(reserved.device_seconds * share);
-    let model = state.prepared.as_ref().and_then(|prepared| {
-        let facts = prepared.contenders.get(trial.contender)?;
-        facts.costs.get(trainer)
-    });
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-    let priced = |seconds: f64| {
-        model.map(|model| ((seconds * model.nanos_per_second as f64).ceil() as i64).saturating_add(model.nanos_per_run))
+    let untold = || {
+        let paid = in_hand.max_seconds?;
+        if end.outcome.is_deadline() {
+            return Some(paid);
+        }
+        let expected = model.map_or(paid, |model| model.of(trial.data_size, None).device_seconds * share);
+        let held = now.saturating_sub(in_hand.started).max(0) as f64 / 1e3;
+        Some(if share > 0.0 { held.max(expected).min(paid) } else { 0.0 })
     };
+    let seconds = told.or_else(untold);
     #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
     let by_share = (reserved.money_nanos as f64 * share).ceil() as i64;
+    // What never ran costs nothing, and no price of a run either, unless its trainer says so.
+    let priced = seconds.filter(|_| told.is_some() || share > 0.0);
+    let priced = priced.and_then(|seconds| Some(model?.money(seconds)));
     let money = end.money_nanos.filter(|money| *money >= 0);
     Spending {
         examples: examples.min(reserved.examples),
         example_parameters: reserved.example_parameters * share,
-        device_seconds,
-        money_nanos: money.or_else(|| told.and_then(priced)).unwrap_or(by_share).max(0),
+        device_seconds: seconds.unwrap_or(reserved.device_seconds * share),
+        money_nanos: money.or(priced).unwrap_or(by_share).max(0),
     }
 }
 
 /// Whether another attempt follows one that ended so.
-fn may_go_on(state: &State, trial: &Trial, end: &RunEnd, config: &DriverConfig) -> bool {
+fn may_go_on(state: &State, trial: &Trial, in_hand: &Attempt, end: &RunEnd, config: &DriverConfig) -> bool {
     let out = state
         .withdrawn
         .iter()
         .any(|(contender, ..)| *contender == trial.contender);
     if out || matches!(state.phase, Phase::Stopping(_) | Phase::Ended(_)) || trial.attempts.len() >= MAX_ATTEMPTS {
+        return false;
+    }
+    // It had all that the budget pays for it.
+    if end.outcome.is_deadline() && in_hand.paid_seconds(&state.spec).is_some() {
         return false;
     }
     // The one that ends now is the last in the list, without an end.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::attend::Ended;
 use super::journal::{Batch, Halt};
+use super::reserve::{Purse, expected};
 use super::settle::settle;
 use super::slots::{Member, Permit, Slots};
 use super::{DriverConfig, Shared};
@@ -12,8 +13,8 @@ use crate::order;
 use crate::policy::{Exclusion, ExclusionReason};
 use crate::selection::spending::Unit;
 use crate::selection::{
-    CostModel, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, Wait,
-    WaitReason, WorkMode,
+    Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, Wait, WaitReason,
+    WorkMode,
 };
 use crate::store::KnownLoss;
 
@@ -114,7 +115,12 @@ pub(super) fn schedule(
         if !is_waiting(&batch.state, *trial) {
             continue;
         }
-        if let Offer::Never(unit) = offer(&batch.state, shared, *trial, Spending::ZERO) {
+        if let Offer::Never(unit) = offer(
+            &batch.state,
+            shared,
+            *trial,
+            batch.state.spent.plus(batch.state.reserved),
+        ) {
             let exclusion = beyond(&batch.state, *trial, unit);
             batch = batch.with(Event::TrialGivenUp {
                 trial: *trial,
@@ -128,13 +134,13 @@ pub(super) fn schedule(
     let state = &batch.state;
     let in_hand = state.trials.iter().filter(|trial| trial.running().is_some()).count();
     let parallelism = state.spec.parallelism.map_or(usize::MAX, |most| most.max(1) as usize);
-    let mut planned = Spending::ZERO;
+    let mut purse = Purse::of(state);
     let mut attempts = Vec::new();
     for trial in trials.iter().copied().filter(|trial| is_waiting(state, *trial)) {
         if in_hand + attempts.len() >= parallelism {
             break;
         }
-        let Offer::Now(trainers) = offer(state, shared, trial, planned) else {
+        let Offer::Now(trainers) = offer(state, shared, trial, purse.taken()) else {
             // In the order of the plan: a cheaper one does not overtake.
             break;
         };
@@ -142,8 +148,7 @@ pub(super) fn schedule(
             wanted.extend(trainers);
             continue;
         };
-        let attempt = attempt_of(state, id, trial, permit.trainer());
-        planned = planned.plus(attempt.reserved);
+        let attempt = attempt_of(state, id, trial, permit.trainer(), &mut purse);
         permits.push(((trial, attempt.attempt), permit));
         attempts.push(attempt);
     }
@@ -158,16 +163,8 @@ fn is_waiting(state: &State, trial: usize) -> bool {
     matches!(status, Some(TrialStatus::Waiting { .. }))
 }
 
-fn price(state: &State, contender: usize, size: DataSize, trainer: &str) -> Spending {
-    let prepared = state.prepared.as_ref();
-    let facts = prepared.and_then(|prepared| prepared.contenders.get(contender));
-    let model = facts.and_then(|facts| facts.costs.get(trainer)).copied();
-    let parameters = facts.and_then(|facts| facts.parameters);
-    model.unwrap_or(CostModel::default()).of(size, parameters)
-}
-
-/// Who may run a trial, if so much more was set aside in this step.
-fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Offer {
+/// Who may run a trial, if so much is settled and set aside.
+fn offer(state: &State, shared: &Shared, trial: usize, taken: Spending) -> Offer {
     let Some(waiting) = state.trials.get(trial) else {
         return Offer::Later;
     };
@@ -180,7 +177,7 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
         // External work has no trainers: its examples are counted all the same.
         able.push("");
     }
-    let of = |name: &str| price(state, waiting.contender, waiting.data_size, name);
+    let of = |name: &str| expected(state, trial, name);
     let mut first_unit = None;
     able.retain(|name| match state.limits.allow(state.spent.plus(of(name))) {
         Ok(()) => true,
@@ -192,7 +189,6 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
     if let (true, Some(unit)) = (able.is_empty(), first_unit) {
         return Offer::Never(unit);
     }
-    let taken = state.spent.plus(state.reserved).plus(planned);
     able.retain(|name| state.limits.allow(taken.plus(of(name))).is_ok());
     able.retain(|name| shared.parts.trainers.contains_key(*name) || state.spec.work_mode == WorkMode::AskTell);
     if able.is_empty() {
@@ -211,18 +207,17 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
     Offer::Now(fresh)
 }
 
-fn attempt_of(state: &State, id: &str, trial: usize, trainer: &str) -> ScheduledAttempt {
-    let planned = state.trials.get(trial);
-    let (contender, size, before) = planned.map_or((0, DataSize::ZERO, 0), |trial| {
-        (trial.contender, trial.data_size, trial.attempts.len())
-    });
+fn attempt_of(state: &State, id: &str, trial: usize, trainer: &str, purse: &mut Purse) -> ScheduledAttempt {
+    let before = state.trials.get(trial).map_or(0, |trial| trial.attempts.len());
     let attempt = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
+    let (reserved, max_seconds) = purse.set_aside(state, trial, trainer);
     ScheduledAttempt {
         trial,
         attempt,
         trainer: trainer.to_owned(),
         run_id: order::run_id(state, id, trial, attempt),
-        reserved: price(state, contender, size, trainer),
+        reserved,
+        max_seconds,
         lease_until: None,
     }
 }

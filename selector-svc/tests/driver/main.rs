@@ -7,5 +7,6 @@ mod crash;
 mod faults;
 mod life;
 mod load;
+mod paid;
 mod trainer;
 mod world;

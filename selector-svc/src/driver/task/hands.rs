@@ -41,6 +41,7 @@ impl Task {
                     trial: key.0,
                     attempt: key.1,
                     spec: order::run_spec(state, self.journal.id(), key.0, key.1),
+                    grace: attend::grace(in_hand, &state.spec),
                     trainer: names.0.clone(),
                     run_id: names.1.clone(),
                 });
