@@ -248,3 +248,36 @@ pub(super) async fn cancel(shared: Arc<Shared>, trainer: String, run_id: String)
         pause = doubled(pause, longest);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_the_queue_and_paused_does_not_count() {
+        let clock = Clock::default();
+        let wait = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+        let hear = |waits| read(&clock).hear(waits);
+        let begin = Instant::now();
+        let over = over(&clock, Duration::from_secs(10));
+        let life = async {
+            // In the queue, running, paused, running.
+            hear(true);
+            wait(100).await;
+            hear(false);
+            wait(4).await;
+            hear(false);
+            hear(true);
+            wait(100).await;
+            hear(false);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = over => {}
+            () = life => {}
+        }
+        let all = begin.elapsed();
+        assert!((210..=220).contains(&all.as_secs()), "{all:?}");
+        assert!(read(&clock).ran() >= Duration::from_secs(10));
+    }
+}

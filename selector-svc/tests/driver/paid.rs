@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use selector_svc::policy::ExclusionReason;
-use selector_svc::selection::{BudgetSpec, Ending, Event, Failure, Limits, Phase, SelectionSpec, State, TrialStatus};
+use selector_svc::selection::{
+    BudgetSpec, CostModel, Ending, Event, Failure, Limits, Phase, SelectionSpec, State, TrialStatus,
+};
 
 use crate::trainer::Behaviour;
-use crate::world::{World, answer, check_books, spec_with, succeeded};
+use crate::world::{AtWork, World, answer, check_books, spec_with, succeeded};
 
 /// A deterministic number in 0 to 1, by the name of the run.
 fn dice(run_id: &str, seed: u64) -> f64 {
@@ -35,6 +37,10 @@ fn seconds(limit: f64) -> BudgetSpec {
 async fn run(world: &mut World, asked: SelectionSpec) -> State {
     world.create("s", asked).await;
     let at_work = world.start();
+    ended(world, at_work).await
+}
+
+async fn ended(world: &mut World, at_work: AtWork) -> State {
     world.until_ended(&["s"], at_work).await.kill().await;
     // Looks at the limits after every event.
     let state = check_books(&world.events("s").await);
@@ -69,6 +75,8 @@ struct Case {
     stretch: f64,
     slots: u32,
     seed: u64,
+    /// Milliseconds after which the driver dies once.
+    dies: u64,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -81,17 +89,21 @@ fn cases() -> impl Strategy<Value = Case> {
         1.0..5.0_f64,
         1_u32..4,
         any::<u64>(),
+        10_u64..60_000,
     )
-        .prop_map(|(policy, contenders, share, price, both, stretch, slots, seed)| Case {
-            policy,
-            contenders,
-            share,
-            price,
-            both,
-            stretch,
-            slots,
-            seed,
-        })
+        .prop_map(
+            |(policy, contenders, share, price, both, stretch, slots, seed, dies)| Case {
+                policy,
+                contenders,
+                share,
+                price,
+                both,
+                stretch,
+                slots,
+                seed,
+                dies,
+            },
+        )
 }
 
 async fn check(case: Case) -> (bool, bool) {
@@ -105,12 +117,23 @@ async fn check(case: Case) -> (bool, bool) {
     let budget = BudgetSpec {
         device_seconds: (case.both || case.price.is_none()).then_some(time),
         money: case.price.map(|(second, run)| {
-            let runs = run as f64 * case.contenders as f64 * 4.0;
-            ((time * second as f64 + runs) as i64 + 1, "EUR".to_owned())
+            let price = CostModel {
+                nanos_per_second: second,
+                nanos_per_run: run * i64::try_from(case.contenders).unwrap() * 4,
+                ..CostModel::default()
+            };
+            (price.money(time) + 1, "EUR".to_owned())
         }),
         ..seconds(time)
     };
-    let state = run(&mut world, limited(case.policy, case.contenders, budget.clone())).await;
+    world
+        .create("s", limited(case.policy, case.contenders, budget.clone()))
+        .await;
+    let at_work = world.start();
+    tokio::time::sleep(Duration::from_millis(case.dies)).await;
+    at_work.kill().await;
+    let at_work = world.start();
+    let state = ended(&mut world, at_work).await;
     let (spent, money) = used(&world);
     assert!(
         budget.device_seconds.is_none_or(|limit| spent <= limit * (1.0 + 1e-9)),
@@ -279,10 +302,7 @@ async fn a_trainer_that_does_not_end_a_run_is_not_waited_for_a_minute() {
     let end = attempt.end.as_ref().unwrap();
     assert_eq!(hung.attempts.len(), 1);
     assert!(end.outcome.is_deadline());
-    assert_eq!(
-        end.spent.device_seconds, attempt.reserved.device_seconds,
-        "nobody says what it took"
-    );
+    assert_eq!(end.spent, attempt.reserved, "nobody says what it took");
     let paid = attempt.max_seconds.unwrap();
     // Its grace, and the time in which its trainer might still have told.
     let most = Duration::from_secs_f64(paid) + Duration::from_secs(10 + 60 + 1);

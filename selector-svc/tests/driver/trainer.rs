@@ -9,7 +9,7 @@ use selector_svc::curve::{DataSize, Loss, Observation};
 use selector_svc::ports::{
     BoxFuture, ProgressSink, RunEnd, RunEstimate, RunProgress, Trainer, TrainerDescription, TrainerFault,
 };
-use selector_svc::selection::{Event, Outcome};
+use selector_svc::selection::{CostModel, Event, Outcome};
 use selector_svc::store::Store;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -300,7 +300,12 @@ impl Scripted {
         }
         let used = found.device_seconds.unwrap_or(all * share.unwrap_or(0.5));
         if let Some((second, run)) = price {
-            let money = (used * second as f64).ceil() as i64 + run;
+            let price = CostModel {
+                nanos_per_second: second,
+                nanos_per_run: run,
+                ..CostModel::default()
+            };
+            let money = price.money(used);
             // Some tell it, of others it follows from the time.
             found.money_nanos = found.device_seconds.filter(|_| money % 2 == 0).map(|_| money);
             book_used.1 += money;
