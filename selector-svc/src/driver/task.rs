@@ -194,7 +194,8 @@ impl Task {
             match next {
                 Some(Action::Finish { ending }) => batch = self.finish(batch, ending).await?,
                 Some(Action::Prepare) => {
-                    let Some(prepared) = self.prepared.take() else {
+                    let early = || self.shared.early.take(self.journal.id(), &batch.state.nonce);
+                    let Some(prepared) = self.prepared.take().or_else(early) else {
                         return match self.ask_trainers(&batch.state) {
                             Some(ending) => batch.with(Event::Ended { ending }),
                             None => Ok(batch),

@@ -107,12 +107,24 @@ pub struct Attempt {
     pub run_id: String,
     /// Set aside while it runs.
     pub reserved: Spending,
+    /// The longest time that this pays, seconds; absent: nothing limits time, or it is external work.
+    pub max_seconds: Option<f64>,
     /// External work: given to somebody else after it.
     pub lease_until: Option<Millis>,
     /// When it was scheduled.
     pub started: Millis,
     /// How, at what cost and when it ended.
     pub end: Option<AttemptEnded>,
+}
+
+impl Attempt {
+    /// The longest time that the budget pays, seconds, where the spec does not end the run before.
+    #[must_use]
+    pub fn paid_seconds(&self, spec: &SelectionSpec) -> Option<f64> {
+        let own = spec.max_run_millis.filter(|millis| *millis > 0);
+        self.max_seconds
+            .filter(|paid| own.is_none_or(|own| *paid < own as f64 / 1e3))
+    }
 }
 
 /// The end of an attempt.

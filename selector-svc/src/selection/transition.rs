@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::curve::DataSize;
+use crate::explain;
 use crate::policy::{Exclusion, ExclusionReason};
 use crate::selection::state::{Amendment, AttemptEnded};
 use crate::selection::{
@@ -348,7 +350,7 @@ impl State {
 
     /// What a run is expected to cost, by the dearest of the trainers that can do it.
     #[must_use]
-    pub fn price(&self, contender: usize, data_size: crate::curve::DataSize) -> Spending {
+    pub fn price(&self, contender: usize, data_size: DataSize) -> Spending {
         let facts = self
             .prepared
             .as_ref()
@@ -373,6 +375,7 @@ impl State {
             trainer: attempt.trainer,
             run_id: attempt.run_id,
             reserved: attempt.reserved,
+            max_seconds: attempt.max_seconds,
             lease_until: attempt.lease_until,
             started: at,
             end: None,
@@ -405,11 +408,7 @@ impl State {
             _ if stopping => TrialStatus::Cancelled,
             (_, Some(not_before)) => TrialStatus::Waiting { not_before },
             (_, None) => {
-                let detail = format!(
-                    "attempt {} at {} examples: {}",
-                    end.attempt, trial.data_size, end.detail
-                );
-                let exclusion = Exclusion::new(ExclusionReason::RunsFailed, detail);
+                let exclusion = without_loss(attempt, &end, trial.data_size, &self.spec);
                 withdrawn = Some((trial.contender, trial.round, exclusion.clone()));
                 TrialStatus::GivenUp(exclusion)
             }
@@ -453,6 +452,23 @@ impl State {
 
 fn inconsistent(sequence: u64, detail: String) -> TransitionError {
     TransitionError::Inconsistent { sequence, detail }
+}
+
+/// Why a contender is out whose last attempt at a size has ended without a loss.
+fn without_loss(attempt: &Attempt, end: &AttemptEnd, data_size: DataSize, spec: &SelectionSpec) -> Exclusion {
+    match attempt.paid_seconds(spec).filter(|_| end.outcome.is_deadline()) {
+        Some(paid) => Exclusion::new(
+            ExclusionReason::Budget,
+            format!(
+                "its run on {data_size} examples was ended after {} of device time: no more was set aside for it in the budget",
+                explain::seconds(paid)
+            ),
+        ),
+        None => Exclusion::new(
+            ExclusionReason::RunsFailed,
+            format!("attempt {} at {data_size} examples: {}", end.attempt, end.detail),
+        ),
+    }
 }
 
 #[cfg(test)]

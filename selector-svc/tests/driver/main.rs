@@ -7,6 +7,7 @@ mod crash;
 mod faults;
 mod life;
 mod load;
+mod paid;
 mod together;
 mod trainer;
 mod world;

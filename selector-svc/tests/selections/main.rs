@@ -14,6 +14,7 @@ mod changing;
 mod creating;
 mod life;
 mod nested;
+mod paying;
 mod refusals;
 mod support;
 mod watching;
