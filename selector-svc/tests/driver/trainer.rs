@@ -427,15 +427,19 @@ impl Trainer for Scripted {
                 return Err(self.away());
             }
             self.point(call, Point::After).await;
+            let (nested_subsets, price) = {
+                let book = self.book();
+                (book.nested, book.price)
+            };
             Ok(TrainerDescription {
                 implementation: "scripted 1".to_owned(),
                 slots: self.slots,
                 methods: vec![MethodKind::Full],
-                nested_subsets: self.book().nested,
+                nested_subsets,
                 deterministic: true,
                 estimates: true,
                 data_size_max: None,
-                price: self.book().price.map(|(second, run)| ("EUR".to_owned(), second, run)),
+                price: price.map(|(second, run)| ("EUR".to_owned(), second, run)),
                 memory_bytes: None,
             })
         })
