@@ -8,7 +8,8 @@
 //! - [`task`]: what is due, step by step. [`step`]: the events of one step. [`journal`]: the state and the store, in agreement.
 //! - [`prepare`]: what the trainers are asked first. [`reserve`]: what is set aside for a run, and how long it may take for that.
 //!   [`settle`]: what its end means and costs.
-//! - [`attend`]: a run in a trainer's hands. [`slots`]: the trainers' slots, shared by all selections of this process.
+//! - [`together`]: which trials one run measures. [`attend`]: a run in a trainer's hands. [`slots`]: the trainers' slots, shared by all
+//!   selections of this process.
 //! - [`clock`]: the store's time between two answers of the store. [`early`]: answers of trainers from a creation.
 
 mod attend;
@@ -22,6 +23,7 @@ mod settle;
 mod slots;
 mod step;
 mod task;
+mod together;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

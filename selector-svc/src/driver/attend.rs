@@ -11,7 +11,7 @@ use super::journal::doubled;
 use super::{Live, Shared};
 use crate::explain;
 use crate::ports::{ProgressSink, RunEnd, Trainer, TrainerFault};
-use crate::selection::{Attempt, Outcome, SelectionSpec};
+use crate::selection::{Attempt, Outcome, State};
 
 /// How long a trainer has to end a run that has had its time, and how much later than the trainer we say that it has,
 const GRACE: Duration = Duration::from_mins(1);
@@ -20,7 +20,7 @@ const BUDGET_GRACE: Duration = Duration::from_secs(10);
 /// How often a run is looked for that has not begun to run.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// An attempt whose run has ended.
+/// A run that has ended, by the attempt that it has its name of; the others that it is made for share its end.
 #[derive(Clone, Debug)]
 pub(super) struct Ended {
     pub(super) trial: usize,
@@ -33,6 +33,7 @@ impl Ended {
     pub(super) fn without_word(trial: usize, attempt: u32, outcome: Outcome, detail: impl Into<String>) -> Self {
         let end = RunEnd {
             outcome,
+            others: Vec::new(),
             detail: detail.into(),
             device_seconds: None,
             money_nanos: None,
@@ -47,6 +48,8 @@ impl Ended {
 pub(super) struct Order {
     pub(super) trial: usize,
     pub(super) attempt: u32,
+    /// Positions of all trials that it measures, that one included.
+    pub(super) trials: Vec<usize>,
     pub(super) trainer: String,
     pub(super) run_id: String,
     pub(super) spec: Spec,
@@ -55,8 +58,8 @@ pub(super) struct Order {
 }
 
 /// The grace of an attempt, by what limits its time.
-pub(super) fn grace(attempt: &Attempt, spec: &SelectionSpec) -> Duration {
-    if attempt.paid_seconds(spec).is_some() {
+pub(super) fn grace(state: &State, attempt: &Attempt) -> Duration {
+    if state.paid_seconds(attempt).is_some() {
         BUDGET_GRACE
     } else {
         GRACE
@@ -72,7 +75,11 @@ pub(super) async fn attend(shared: Arc<Shared>, order: Order, live: watch::Sende
         tokio::time::sleep(shared.config.patience).await;
         lost(format!("no trainer is called {:?} any more", order.trainer))
     };
-    live.send_if_modified(|live| live.progress.remove(&order.trial).is_some());
+    live.send_if_modified(|live| {
+        let known = live.progress.len();
+        live.progress.retain(|trial, _| !order.trials.contains(trial));
+        live.progress.len() < known
+    });
     Ended {
         trial: order.trial,
         attempt: order.attempt,
@@ -162,7 +169,11 @@ async fn over(clock: &Clock, limit: Duration) {
 /// The run, ended by us when it takes longer than it may and its trainer does not end it.
 async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live>) -> Result<RunEnd, TrainerFault> {
     let clock = Clock::default();
-    let run = trainer.run(&order.run_id, order.spec.clone(), sink(order.trial, live, &clock));
+    let run = trainer.run(
+        &order.run_id,
+        order.spec.clone(),
+        sink(order.trials.clone(), live, &clock),
+    );
     let Some(limit) = order.spec.max_duration else {
         return run.await;
     };
@@ -190,6 +201,7 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
         outcome: Outcome::Failed {
             failure: Outcome::DEADLINE.to_owned(),
         },
+        others: Vec::new(),
         detail: format!(
             "it ran longer than {}, and its trainer did not end it",
             explain::seconds(limit.as_secs_f64())
@@ -201,12 +213,12 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
     })
 }
 
-fn sink(trial: usize, live: &watch::Sender<Live>, clock: &Clock) -> ProgressSink {
+fn sink(trials: Vec<usize>, live: &watch::Sender<Live>, clock: &Clock) -> ProgressSink {
     let (live, clock) = (live.clone(), Arc::clone(clock));
     Box::new(move |progress| {
         read(&clock).hear(progress.queued);
         live.send_modify(|live| {
-            live.progress.insert(trial, progress);
+            live.progress.extend(trials.iter().map(|trial| (*trial, progress)));
         });
     })
 }
@@ -214,6 +226,7 @@ fn sink(trial: usize, live: &watch::Sender<Live>, clock: &Clock) -> ProgressSink
 fn lost(detail: String) -> RunEnd {
     RunEnd {
         outcome: Outcome::Lost,
+        others: Vec::new(),
         detail,
         device_seconds: None,
         money_nanos: None,
@@ -226,6 +239,7 @@ fn lost(detail: String) -> RunEnd {
 fn refused(detail: String) -> RunEnd {
     RunEnd {
         outcome: Outcome::Refused,
+        others: Vec::new(),
         detail,
         device_seconds: Some(0.0),
         money_nanos: Some(0),

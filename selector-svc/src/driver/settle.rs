@@ -1,9 +1,15 @@
-//! What the end of a run means for its trial, and what it costs. Pure.
+//! What the end of a run means for its trials, and what it costs. Pure.
 
+mod bill;
+
+use std::collections::HashSet;
+
+use self::bill::bills;
 use crate::driver::journal::doubled;
 use crate::driver::{DriverConfig, attend::Ended};
+use crate::explain;
 use crate::ports::RunEnd;
-use crate::selection::{Attempt, AttemptEnd, Event, Millis, Outcome, Phase, Spending, State, Trial};
+use crate::selection::{AttemptEnd, Millis, Outcome, Phase, Spending, State, Trial};
 
 /// Most attempts at a trial, those that were preempted included.
 const MAX_ATTEMPTS: usize = 64;
@@ -11,75 +17,94 @@ const MAX_ATTEMPTS: usize = 64;
 /// Failures that are tried once more, but not again and again: the same spec will mostly fail the same way.
 const ONCE_MORE: [&str; 2] = ["EVALUATION_MISSING", Outcome::DEADLINE];
 
-/// The event with which an attempt in hand ends; `None`: it is not in hand (any more).
-pub(super) fn settle(state: &State, ended: &Ended, config: &DriverConfig, now: Millis) -> Option<Event> {
-    let trial = state.trials.get(ended.trial)?;
-    let (attempt, in_hand) = trial.running().filter(|(attempt, _)| *attempt == ended.attempt)?;
-    let spent = cost(state, trial, in_hand, &ended.end, now);
-    let retry_at = may_go_on(state, trial, in_hand, &ended.end, config).then(|| {
-        let pause = pause(trial, &ended.end, config);
-        now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
-    });
-    Some(Event::AttemptEnded(Box::new(AttemptEnd {
-        trial: ended.trial,
-        attempt,
-        outcome: ended.end.outcome.clone(),
-        spent,
-        detail: ended.end.detail.clone(),
-        retry_at: retry_at.filter(|_| !matches!(ended.end.outcome, Outcome::Observed { .. })),
-    })))
+/// What a run that has ended is for one of the attempts that it was made for.
+pub(super) struct Share {
+    trial: usize,
+    attempt: u32,
+    /// With this trial's own loss.
+    end: RunEnd,
+    spent: Spending,
+    /// The run was made for other trials as well.
+    of_several: bool,
 }
 
-/// What is charged: what the trainer told, else what was set aside, by the share of the work that was done. Where the budget limits
-/// the run's time, what nobody told is what the run had by the clock, at least its estimate and at most what was set aside.
-fn cost(state: &State, trial: &Trial, in_hand: &Attempt, end: &RunEnd, now: Millis) -> Spending {
-    let reserved = in_hand.reserved;
-    let share = match end.outcome {
-        Outcome::Observed { .. } | Outcome::Lost => 1.0,
-        _ => end
-            .share_done
-            .filter(|share| share.is_finite())
-            .map_or(1.0, |share| share.clamp(0.0, 1.0)),
+/// The shares of all attempts that a run was made for; none: it is not in hand (any more).
+pub(super) fn shares(state: &State, ended: &Ended, now: Millis) -> Vec<Share> {
+    let leading = state.trials.get(ended.trial).and_then(Trial::running);
+    let Some((_, leading)) = leading.filter(|(attempt, _)| *attempt == ended.attempt) else {
+        return Vec::new();
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of sizes below 2^53, which are whole and not negative"
-    )]
-    let examples = (reserved.examples as f64 * share).ceil() as u64;
-    let model = state.prepared.as_ref().and_then(|prepared| {
-        let facts = prepared.contenders.get(trial.contender)?;
-        facts.costs.get(&in_hand.trainer)
-    });
-    let told = end
-        .device_seconds
-        .filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-    let untold = || {
-        let paid = in_hand.max_seconds?;
-        if end.outcome.is_deadline() {
-            return Some(paid);
-        }
-        let expected = model.map_or(paid, |model| model.of(trial.data_size, None).device_seconds * share);
-        let held = now.saturating_sub(in_hand.started).max(0) as f64 / 1e3;
-        Some(if share > 0.0 { held.max(expected).min(paid) } else { 0.0 })
-    };
-    let seconds = told.or_else(untold);
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-    let by_share = (reserved.money_nanos as f64 * share).ceil() as i64;
-    // What never ran costs nothing, and no price of a run either, unless its trainer says so.
-    let priced = seconds.filter(|_| told.is_some() || share > 0.0);
-    let priced = priced.and_then(|seconds| Some(model?.money(seconds)));
-    let money = end.money_nanos.filter(|money| *money >= 0);
-    Spending {
-        examples: examples.min(reserved.examples),
-        example_parameters: reserved.example_parameters * share,
-        device_seconds: seconds.unwrap_or(reserved.device_seconds * share),
-        money_nanos: money.or(priced).unwrap_or(by_share).max(0),
+    let members = state.runs_in_hand().remove(leading.run_id.as_str()).unwrap_or_default();
+    let trials: Vec<&Trial> = members
+        .iter()
+        .filter_map(|(trial, _)| state.trials.get(*trial))
+        .collect();
+    let end = whole(&trials, &ended.end);
+    let several = members.len() > 1;
+    let each = members.iter().zip(&trials).zip(bills(state, &trials, &end, now));
+    each.map(|(((trial, attempt), measured), spent)| Share {
+        trial: *trial,
+        attempt: *attempt,
+        end: own(measured, &end, members.len()),
+        spent,
+        of_several: several,
+    })
+    .collect()
+}
+
+/// The end of a run, unless it is said to have succeeded without a loss for every trial: such a word is worth nothing.
+fn whole(trials: &[&Trial], end: &RunEnd) -> RunEnd {
+    let missing = trials.iter().find(|trial| end.loss_at(trial.data_size).is_none());
+    match missing.filter(|_| matches!(end.outcome, Outcome::Observed { .. })) {
+        None => end.clone(),
+        Some(trial) => RunEnd {
+            outcome: Outcome::Refused,
+            others: Vec::new(),
+            detail: format!(
+                "the trainer breaks its contract: a run that succeeded has no loss for {} examples",
+                trial.data_size
+            ),
+            may_be_retried: true,
+            ..end.clone()
+        },
     }
 }
 
+/// The end of a run as that of one of its trials.
+fn own(trial: &Trial, end: &RunEnd, sizes: usize) -> RunEnd {
+    let mut own = end.clone();
+    match (&mut own.outcome, end.loss_at(trial.data_size)) {
+        (Outcome::Observed { observation, .. }, Some(measured)) => *observation = measured,
+        _ if sizes > 1 => {
+            own.detail = format!("one run for {}: {}", explain::count(sizes, "size", "sizes"), end.detail);
+        }
+        _ => {}
+    }
+    own
+}
+
+/// How an attempt in hand ends; `None`: it is not in hand (any more).
+pub(super) fn settle(state: &State, share: &Share, config: &DriverConfig, now: Millis) -> Option<AttemptEnd> {
+    let trial = state.trials.get(share.trial)?;
+    let (attempt, in_hand) = trial.running().filter(|(attempt, _)| *attempt == share.attempt)?;
+    // It had all that the budget pays for it.
+    let paid_out = share.end.outcome.is_deadline() && state.paid_seconds(in_hand).is_some();
+    let retry_at = (!paid_out && may_go_on(state, trial, share, config)).then(|| {
+        let pause = pause(trial, &share.end, config);
+        now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+    });
+    Some(AttemptEnd {
+        trial: share.trial,
+        attempt,
+        outcome: share.end.outcome.clone(),
+        spent: share.spent,
+        detail: share.end.detail.clone(),
+        retry_at: retry_at.filter(|_| !matches!(share.end.outcome, Outcome::Observed { .. })),
+    })
+}
+
 /// Whether another attempt follows one that ended so.
-fn may_go_on(state: &State, trial: &Trial, in_hand: &Attempt, end: &RunEnd, config: &DriverConfig) -> bool {
+fn may_go_on(state: &State, trial: &Trial, share: &Share, config: &DriverConfig) -> bool {
     let out = state
         .withdrawn
         .iter()
@@ -87,33 +112,36 @@ fn may_go_on(state: &State, trial: &Trial, in_hand: &Attempt, end: &RunEnd, conf
     if out || matches!(state.phase, Phase::Stopping(_) | Phase::Ended(_)) || trial.attempts.len() >= MAX_ATTEMPTS {
         return false;
     }
-    // It had all that the budget pays for it.
-    if end.outcome.is_deadline() && in_hand.paid_seconds(&state.spec).is_some() {
-        return false;
-    }
     // The one that ends now is the last in the list, without an end.
     let before = trial.attempts.iter().filter_map(|attempt| attempt.end.as_ref());
     let counted = before.clone().filter(|end| end.outcome != Outcome::Preempted).count();
-    let in_all: usize = state
+    // A run for several trials has failed once, however they are tried again.
+    let replaced = state
         .trials
         .iter()
-        .map(|trial| trial.attempts.len().saturating_sub(1))
-        .sum();
+        .flat_map(|trial| trial.attempts.iter().rev().skip(1));
+    let in_all = replaced
+        .map(|attempt| attempt.run_id.as_str())
+        .collect::<HashSet<_>>()
+        .len();
     let allowed = f64::from(config.retries) + config.retries_per_trial.max(0.0) * state.trials.len() as f64;
     if in_all as f64 >= allowed {
         return false;
     }
-    match &end.outcome {
+    let tries_left = counted + 1 < state.spec.max_attempts as usize;
+    match &share.end.outcome {
         Outcome::Observed { .. } => false,
         // Not the run's fault; the selection's own bound holds.
         Outcome::Preempted => true,
         Outcome::Failed { failure } if ONCE_MORE.contains(&failure.as_str()) => {
             let failed_so =
                 |outcome: &Outcome| matches!(outcome, Outcome::Failed { failure: other } if other == failure);
-            counted + 1 < state.spec.max_attempts as usize && !before.clone().any(|end| failed_so(&end.outcome))
+            tries_left && !before.clone().any(|end| failed_so(&end.outcome))
         }
+        // Who refuses several sizes may take one.
+        Outcome::Refused if share.of_several => tries_left,
         Outcome::Failed { .. } | Outcome::Lost | Outcome::Cancelled | Outcome::Refused => {
-            end.may_be_retried && counted + 1 < state.spec.max_attempts as usize
+            share.end.may_be_retried && tries_left
         }
     }
 }
@@ -131,7 +159,7 @@ fn pause(trial: &Trial, end: &RunEnd, config: &DriverConfig) -> std::time::Durat
 mod tests {
     use super::*;
     use crate::fixture::{ready, size, spec};
-    use crate::selection::{PlannedTrial, ScheduledAttempt, transition};
+    use crate::selection::{Event, PlannedTrial, ScheduledAttempt, transition};
     use crate::simulate::SelectionPolicy;
 
     /// A run on 1,000 examples that is expected to take 12 s, with so much set aside, begun at time 0.
@@ -170,6 +198,7 @@ mod tests {
     fn settled(state: &State, outcome: Outcome, share_done: Option<f64>, told: Option<f64>, now: Millis) -> AttemptEnd {
         let end = RunEnd {
             outcome,
+            others: Vec::new(),
             detail: String::new(),
             device_seconds: told,
             money_nanos: None,
@@ -181,10 +210,8 @@ mod tests {
             attempt: 1,
             end,
         };
-        match settle(state, &ended, &DriverConfig::of("me"), now) {
-            Some(Event::AttemptEnded(end)) => *end,
-            other => panic!("{other:?}"),
-        }
+        let shares = shares(state, &ended, now);
+        settle(state, &shares[0], &DriverConfig::of("me"), now).unwrap()
     }
 
     fn deadline() -> Outcome {

@@ -5,45 +5,48 @@ use std::collections::BTreeSet;
 use super::attend::Ended;
 use super::journal::{Batch, Halt};
 use super::reserve::{Purse, expected};
-use super::settle::settle;
+use super::settle::{settle, shares};
 use super::slots::{Member, Permit, Slots};
+use super::together::Together;
 use super::{DriverConfig, Shared};
 use crate::curve::DataSize;
 use crate::order;
 use crate::policy::{Exclusion, ExclusionReason};
 use crate::selection::spending::Unit;
 use crate::selection::{
-    Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, Wait, WaitReason,
-    WorkMode,
+    AttemptEnd, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, Wait,
+    WaitReason, WorkMode,
 };
 use crate::store::KnownLoss;
 
-/// Slots that were taken for runs that are about to be scheduled: trial, attempt.
+/// Slots that were taken for runs that are about to be scheduled: trial and attempt that the run has its name of.
 pub(super) type Permits = Vec<((usize, u32), Permit)>;
 
-/// Takes the ends of attempts in; those that are not in hand (any more) are passed over.
+/// Takes the ends of runs in, for all attempts that they were made for; those that are not in hand (any more) are passed over.
 pub(super) fn take_ends(mut batch: Batch, id: &str, ends: &[Ended], config: &DriverConfig) -> Result<Batch, Halt> {
     for ended in ends {
-        let Some(event) = settle(&batch.state, ended, config, batch.at) else {
-            continue;
-        };
-        batch.losses.extend(known_loss(&batch.state, id, ended));
-        batch = batch.with(event)?;
+        for share in shares(&batch.state, ended, batch.at) {
+            let Some(end) = settle(&batch.state, &share, config, batch.at) else {
+                continue;
+            };
+            batch.losses.extend(known_loss(&batch.state, id, &end));
+            batch = batch.with(Event::AttemptEnded(Box::new(end)))?;
+        }
     }
     Ok(batch)
 }
 
 /// What later selections may take over: only losses of the very model and data that were told when this one was prepared.
-fn known_loss(state: &State, id: &str, ended: &Ended) -> Option<KnownLoss> {
+fn known_loss(state: &State, id: &str, end: &AttemptEnd) -> Option<KnownLoss> {
     let Outcome::Observed {
         observation,
         model_digest,
         data_digest,
-    } = &ended.end.outcome
+    } = &end.outcome
     else {
         return None;
     };
-    let trial = state.trials.get(ended.trial)?;
+    let trial = state.trials.get(end.trial)?;
     let prepared = state.prepared.as_ref()?;
     let facts = prepared.contenders.get(trial.contender)?;
     if *model_digest != facts.model_digest || *data_digest != prepared.data_digest {
@@ -115,12 +118,8 @@ pub(super) fn schedule(
         if !is_waiting(&batch.state, *trial) {
             continue;
         }
-        if let Offer::Never(unit) = offer(
-            &batch.state,
-            shared,
-            *trial,
-            batch.state.spent.plus(batch.state.reserved),
-        ) {
+        let taken = batch.state.spent.plus(batch.state.reserved);
+        if let Offer::Never(unit) = offer(&batch.state, shared, *trial, taken) {
             let exclusion = beyond(&batch.state, *trial, unit);
             batch = batch.with(Event::TrialGivenUp {
                 trial: *trial,
@@ -132,13 +131,19 @@ pub(super) fn schedule(
         return Ok(batch);
     }
     let state = &batch.state;
-    let in_hand = state.trials.iter().filter(|trial| trial.running().is_some()).count();
+    let in_hand = state.runs_in_hand().len();
     let parallelism = state.spec.parallelism.map_or(usize::MAX, |most| most.max(1) as usize);
     let mut purse = Purse::of(state);
-    let mut attempts = Vec::new();
-    for trial in trials.iter().copied().filter(|trial| is_waiting(state, *trial)) {
-        if in_hand + attempts.len() >= parallelism {
+    let (mut attempts, mut runs) = (Vec::new(), 0);
+    let waiting = trials.iter().copied().filter(|trial| is_waiting(state, *trial));
+    let mut together = Together::new(state, shared, waiting.clone());
+    for trial in waiting {
+        if in_hand + runs >= parallelism {
             break;
+        }
+        // It may have gone with a larger one.
+        if !together.waits(trial) {
+            continue;
         }
         let Offer::Now(trainers) = offer(state, shared, trial, purse.taken()) else {
             // In the order of the plan: a cheaper one does not overtake.
@@ -148,9 +153,19 @@ pub(super) fn schedule(
             wanted.extend(trainers);
             continue;
         };
-        let attempt = attempt_of(state, id, trial, permit.trainer(), &mut purse);
-        permits.push(((trial, attempt.attempt), permit));
-        attempts.push(attempt);
+        let mut taken = purse.taken().plus(expected(state, trial, permit.trainer()));
+        let members = together.take(trial, permit.trainer(), |other| {
+            let offer = offer(state, shared, other, taken);
+            let may = matches!(offer, Offer::Now(able) if able.iter().any(|name| name == permit.trainer()));
+            if may {
+                taken = taken.plus(expected(state, other, permit.trainer()));
+            }
+            may
+        });
+        let run = run_of(state, id, &members, permit.trainer(), &mut purse);
+        permits.extend(run.last().map(|largest| ((largest.trial, largest.attempt), permit)));
+        attempts.extend(run);
+        runs += 1;
     }
     if attempts.is_empty() {
         return Ok(batch);
@@ -207,19 +222,27 @@ fn offer(state: &State, shared: &Shared, trial: usize, taken: Spending) -> Offer
     Offer::Now(fresh)
 }
 
-fn attempt_of(state: &State, id: &str, trial: usize, trainer: &str, purse: &mut Purse) -> ScheduledAttempt {
-    let before = state.trials.get(trial).map_or(0, |trial| trial.attempts.len());
-    let attempt = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
-    let (reserved, max_seconds) = purse.set_aside(state, trial, trainer);
-    ScheduledAttempt {
-        trial,
-        attempt,
+/// Attempts at trials that one run measures, ascending by size: it has the id of the last. Each has its own price set aside at least, which
+/// together is at least what one run costs.
+fn run_of(state: &State, id: &str, trials: &[usize], trainer: &str, purse: &mut Purse) -> Vec<ScheduledAttempt> {
+    let number = |trial: usize| {
+        let before = state.trials.get(trial).map_or(0, |trial| trial.attempts.len());
+        u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
+    };
+    let largest = trials.last().copied().unwrap_or_default();
+    let run_id = order::run_id(state, id, largest, number(largest));
+    let (reserved, max_seconds) = purse.set_aside(state, trials, trainer);
+    let each = trials.iter().zip(reserved);
+    each.map(|(trial, reserved)| ScheduledAttempt {
+        trial: *trial,
+        attempt: number(*trial),
         trainer: trainer.to_owned(),
-        run_id: order::run_id(state, id, trial, attempt),
+        run_id: run_id.clone(),
         reserved,
         max_seconds,
         lease_until: None,
-    }
+    })
+    .collect()
 }
 
 fn beyond(state: &State, trial: usize, unit: Unit) -> Exclusion {

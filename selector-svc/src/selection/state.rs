@@ -1,5 +1,7 @@
 //! Where a selection stands: what its events add up to.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{DataSize, Observation};
@@ -105,7 +107,8 @@ pub struct Attempt {
     pub run_id: String,
     /// Set aside while it runs.
     pub reserved: Spending,
-    /// The longest time that this pays, seconds; absent: nothing limits time, or it is external work.
+    /// The longest time of its run that this pays, with what is set aside for other sizes of the same run, seconds; absent: nothing
+    /// limits time, or it is external work.
     pub max_seconds: Option<f64>,
     /// External work: given to somebody else after it.
     pub lease_until: Option<Millis>,
@@ -113,16 +116,6 @@ pub struct Attempt {
     pub started: Millis,
     /// How, at what cost and when it ended.
     pub end: Option<AttemptEnded>,
-}
-
-impl Attempt {
-    /// The longest time that the budget pays, seconds, where the spec does not end the run before.
-    #[must_use]
-    pub fn paid_seconds(&self, spec: &SelectionSpec) -> Option<f64> {
-        let own = spec.max_run_millis.filter(|millis| *millis > 0);
-        self.max_seconds
-            .filter(|paid| own.is_none_or(|own| *paid < own as f64 / 1e3))
-    }
 }
 
 /// The end of an attempt.
@@ -297,6 +290,39 @@ impl State {
     pub fn trial(&self, contender: usize, data_size: DataSize) -> Option<usize> {
         let is = |trial: &Trial| trial.contender == contender && trial.data_size == data_size;
         self.trials.iter().position(is)
+    }
+
+    /// Runs in hand by their ids, each with the attempts (position of the trial, number) that it is made for, ascending by size. More than
+    /// one where a trainer measures several sizes of a contender in one run: the run has the id of the largest one's attempt then.
+    #[must_use]
+    pub fn runs_in_hand(&self) -> BTreeMap<&str, Vec<(usize, u32)>> {
+        let mut runs: BTreeMap<&str, Vec<(usize, u32)>> = BTreeMap::new();
+        for (index, trial) in self.trials.iter().enumerate() {
+            if let Some((attempt, in_hand)) = trial.running() {
+                runs.entry(&in_hand.run_id).or_default().push((index, attempt));
+            }
+        }
+        let size = |(trial, _): &(usize, u32)| self.trials.get(*trial).map(|trial| trial.data_size);
+        for members in runs.values_mut() {
+            members.sort_by_key(size);
+        }
+        runs
+    }
+
+    /// How many attempts, in hand or ended, were made by a run.
+    #[must_use]
+    pub fn sizes_of_run(&self, run_id: &str) -> usize {
+        let attempts = self.trials.iter().flat_map(|trial| &trial.attempts);
+        attempts.filter(|attempt| attempt.run_id == run_id).count()
+    }
+
+    /// The longest time that the budget pays of an attempt's run, seconds, where the spec does not end the run before: by it every size of
+    /// a run has its time.
+    #[must_use]
+    pub fn paid_seconds(&self, attempt: &Attempt) -> Option<f64> {
+        let own = self.spec.max_run_millis.filter(|millis| *millis > 0);
+        let own = own.map(|millis| millis as f64 / 1e3 * self.sizes_of_run(&attempt.run_id).max(1) as f64);
+        attempt.max_seconds.filter(|paid| own.is_none_or(|own| *paid < own))
     }
 
     /// Losses of a contender, ascending by size.

@@ -8,5 +8,6 @@ mod faults;
 mod life;
 mod load;
 mod paid;
+mod together;
 mod trainer;
 mod world;

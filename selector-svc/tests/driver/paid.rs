@@ -77,6 +77,8 @@ struct Case {
     seed: u64,
     /// Milliseconds after which the driver dies once.
     dies: u64,
+    /// Several sizes go into one run.
+    nested: bool,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -89,10 +91,10 @@ fn cases() -> impl Strategy<Value = Case> {
         1.0..5.0_f64,
         1_u32..4,
         any::<u64>(),
-        10_u64..60_000,
+        (10_u64..60_000, any::<bool>()),
     )
         .prop_map(
-            |(policy, contenders, share, price, both, stretch, slots, seed, dies)| Case {
+            |(policy, contenders, share, price, both, stretch, slots, seed, (dies, nested))| Case {
                 policy,
                 contenders,
                 share,
@@ -102,12 +104,17 @@ fn cases() -> impl Strategy<Value = Case> {
                 slots,
                 seed,
                 dies,
+                nested,
             },
         )
 }
 
 async fn check(case: Case) -> (bool, bool) {
-    let mut world = World::new(2, case.slots);
+    let mut world = if case.nested {
+        World::nested(2, case.slots)
+    } else {
+        World::new(2, case.slots)
+    };
     for trainer in &world.trainers {
         let (most, seed) = (case.stretch, case.seed);
         // Most take longer than they should, some less.

@@ -18,8 +18,10 @@ use trainer_kit::spec::{MethodKind, Spec};
 /// What a run does.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Behaviour {
-    /// It ends with the table's loss.
+    /// It ends with the table's losses.
     Succeed,
+    /// It says that it succeeded, and tells the loss of the largest size only.
+    Partly,
     /// It ends so, after half of its time.
     End(Outcome, bool),
     /// It never ends, and does not hear.
@@ -71,6 +73,8 @@ struct Book {
     completed: u64,
     /// What all runs took, whatever was told of it: device-seconds, billionths.
     used: (f64, i64),
+    /// One run may report several sizes.
+    nested: bool,
 }
 
 /// The trainer.
@@ -103,6 +107,7 @@ impl Scripted {
                 timeless: false,
                 completed: 0,
                 used: (0.0, 0),
+                nested: false,
             }),
             kill,
             changed: Notify::new(),
@@ -142,6 +147,18 @@ impl Scripted {
     /// Whether the kill was met; it is not set any more then.
     pub(crate) fn was_killed(&self) -> bool {
         self.book().kill_at.is_none()
+    }
+
+    /// It claims that one run may report several sizes.
+    pub(crate) fn claim_nested(&self) {
+        self.book().nested = true;
+    }
+
+    /// How many sizes each of its runs was asked for, by their ids.
+    pub(crate) fn sizes(&self) -> BTreeMap<String, usize> {
+        let book = self.book();
+        let runs = book.runs.iter();
+        runs.map(|(id, run)| (id.clone(), run.spec.data_sizes.len())).collect()
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
@@ -209,6 +226,12 @@ impl Scripted {
             }
         }
         let mut book = self.book();
+        if spec.data_sizes.is_empty() || !spec.data_sizes.is_sorted_by(|a, b| a < b) {
+            wrong.push(format!("{run_id} asks for {:?}", spec.data_sizes));
+        }
+        if spec.data_sizes.len() > 1 && !book.nested {
+            wrong.push(format!("{run_id} asks for several sizes, which was not claimed"));
+        }
         if let Some(known) = book.runs.get(run_id) {
             if known.spec != *spec {
                 wrong.push(format!("{run_id} came with two specs"));
@@ -235,12 +258,17 @@ impl Scripted {
 
     fn success(spec: &Spec, device_seconds: f64) -> RunEnd {
         let size = Self::size(spec);
+        let measured = |size: u64| {
+            Observation::new(
+                DataSize::new(size).unwrap(),
+                Loss::new(loss(&spec.candidate_id, size)).unwrap(),
+            )
+        };
+        let sizes = spec.data_sizes.iter().map(|size| u64::try_from(*size).unwrap());
         RunEnd {
+            others: sizes.filter(|other| *other != size).map(measured).collect(),
             outcome: Outcome::Observed {
-                observation: Observation::new(
-                    DataSize::new(size).unwrap(),
-                    Loss::new(loss(&spec.candidate_id, size)).unwrap(),
-                ),
+                observation: measured(size),
                 model_digest: format!("sha256:{}", spec.model.uri),
                 data_digest: "sha256:data".to_owned(),
             },
@@ -286,6 +314,13 @@ impl Scripted {
             _ if run.cancelled && *behaviour != Behaviour::Hang => (end(Outcome::Cancelled, true, Some(0.5)), None),
             Behaviour::End(outcome, again) => (end(outcome.clone(), *again, Some(0.5)), Some(0.5)),
             Behaviour::Hang => return Err(Instant::now() + Duration::from_hours(1)),
+            Behaviour::Partly => {
+                let partly = RunEnd {
+                    others: Vec::new(),
+                    ..Self::success(&run.spec, all)
+                };
+                (partly, Some(1.0))
+            }
             _ => (Self::success(&run.spec, all), Some(1.0)),
         };
         let limit = run.spec.max_duration.map(|limit| limit.as_secs_f64());
@@ -373,6 +408,7 @@ pub(crate) fn loss(candidate: &str, size: u64) -> f64 {
 pub(crate) fn end(outcome: Outcome, may_be_retried: bool, share_done: Option<f64>) -> RunEnd {
     RunEnd {
         outcome,
+        others: Vec::new(),
         detail: "as told".to_owned(),
         device_seconds: None,
         money_nanos: None,
@@ -391,15 +427,19 @@ impl Trainer for Scripted {
                 return Err(self.away());
             }
             self.point(call, Point::After).await;
+            let (nested_subsets, price) = {
+                let book = self.book();
+                (book.nested, book.price)
+            };
             Ok(TrainerDescription {
                 implementation: "scripted 1".to_owned(),
                 slots: self.slots,
                 methods: vec![MethodKind::Full],
-                nested_subsets: false,
+                nested_subsets,
                 deterministic: true,
                 estimates: true,
                 data_size_max: None,
-                price: self.book().price.map(|(second, run)| ("EUR".to_owned(), second, run)),
+                price: price.map(|(second, run)| ("EUR".to_owned(), second, run)),
                 memory_bytes: None,
             })
         })
