@@ -36,7 +36,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use self::early::Early;
 use self::slots::Slots;
 use crate::ports::{Fitter, RunProgress, Trainer, TrainerFault};
-use crate::selection::{Failure, Prepared, SelectionSpec};
+use crate::selection::{BudgetSpec, Failure, Prepared, SelectionSpec};
 use crate::store::{Store, StoreError};
 
 /// What a driver works with.
@@ -227,9 +227,9 @@ impl Driver {
     }
 
     /// Keeps for a moment what [`prepare_with_all`](Self::prepare_with_all) said of a selection that is created now: the trainers are
-    /// not asked again if it is driven here.
-    pub fn keep_prepared(&self, id: &str, nonce: &str, prepared: Prepared) {
-        self.shared.early.keep(id, nonce, prepared);
+    /// not asked again if it is driven here. `budget`: the one that it was planned by.
+    pub fn keep_prepared(&self, id: &str, nonce: &str, budget: BudgetSpec, prepared: Prepared) {
+        self.shared.early.keep(id, nonce, (budget, prepared));
     }
 }
 

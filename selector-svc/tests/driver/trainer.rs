@@ -270,7 +270,7 @@ impl Scripted {
             outcome: Outcome::Observed {
                 observation: measured(size),
                 model_digest: format!("sha256:{}", spec.model.uri),
-                data_digest: "sha256:data".to_owned(),
+                data_digest: format!("sha256:{}", spec.data.uri),
             },
             detail: String::new(),
             device_seconds: Some(device_seconds),
@@ -453,7 +453,7 @@ impl Trainer for Scripted {
             Ok(RunEstimate {
                 device_seconds: (!self.book().timeless).then(|| SECONDS * Self::size(&spec) as f64),
                 model_digest: format!("sha256:{}", spec.model.uri),
-                data_digest: "sha256:data".to_owned(),
+                data_digest: format!("sha256:{}", spec.data.uri),
                 parameters: Some(1_000_000),
                 data_examples: Some(4_096),
                 ..RunEstimate::default()
