@@ -6,9 +6,10 @@
 //!
 //! - [`claims`]: which selections are ours. One task each:
 //! - [`task`]: what is due, step by step. [`step`]: the events of one step. [`journal`]: the state and the store, in agreement.
-//! - [`prepare`]: what the trainers are asked first. [`together`]: which trials one run measures. [`reserve`]: what is set aside for it,
-//!   and how long it may take for that. [`settle`]: what its end means and costs.
-//! - [`attend`]: a run in a trainer's hands. [`slots`]: the trainers' slots, shared by all selections of this process.
+//! - [`prepare`]: what the trainers are asked first. [`reserve`]: what is set aside for a run, and how long it may take for that.
+//!   [`settle`]: what its end means and costs.
+//! - [`together`]: which trials one run measures. [`attend`]: a run in a trainer's hands. [`slots`]: the trainers' slots, shared by all
+//!   selections of this process.
 //! - [`clock`]: the store's time between two answers of the store. [`early`]: answers of trainers from a creation.
 
 mod attend;
@@ -35,7 +36,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use self::early::Early;
 use self::slots::Slots;
 use crate::ports::{Fitter, RunProgress, Trainer, TrainerFault};
-use crate::selection::{Failure, Prepared, SelectionSpec};
+use crate::selection::{BudgetSpec, Failure, Prepared, SelectionSpec};
 use crate::store::{Store, StoreError};
 
 /// What a driver works with.
@@ -226,9 +227,9 @@ impl Driver {
     }
 
     /// Keeps for a moment what [`prepare_with_all`](Self::prepare_with_all) said of a selection that is created now: the trainers are
-    /// not asked again if it is driven here.
-    pub fn keep_prepared(&self, id: &str, nonce: &str, prepared: Prepared) {
-        self.shared.early.keep(id, nonce, prepared);
+    /// not asked again if it is driven here. `budget`: the one that it was planned by.
+    pub fn keep_prepared(&self, id: &str, nonce: &str, budget: BudgetSpec, prepared: Prepared) {
+        self.shared.early.keep(id, nonce, (budget, prepared));
     }
 }
 

@@ -42,7 +42,7 @@ fn name_of(state: &State, trial: usize) -> String {
 }
 
 /// What is asked of a trainer for a run in hand: for an attempt at a trial (by position), or for attempts at several sizes of a contender,
-/// ascending by size ([`State::runs_in_hand`]). For no longer than the reservations pay. The caller's marks go along, as far as there is
+/// ascending by size ([`State::runs_in_hand`]); for no longer than their reservations pay. The caller's marks go along, as far as there is
 /// room.
 #[must_use]
 pub fn run_spec(state: &State, selection_id: &str, members: &[(usize, u32)]) -> Spec {
@@ -50,7 +50,6 @@ pub fn run_spec(state: &State, selection_id: &str, members: &[(usize, u32)]) -> 
     let largest = state.trials.get(trial);
     let (contender, size) = largest.map_or((0, DataSize::ZERO), |trial| (trial.contender, trial.data_size));
     let mut spec = probe_spec(&state.spec, contender, size);
-    spec.max_duration = time_of(state, members);
     let own = [
         (SELECTION_LABEL, selection_id.to_owned()),
         (TRIAL_LABEL, name_of(state, trial)),
@@ -61,24 +60,17 @@ pub fn run_spec(state: &State, selection_id: &str, members: &[(usize, u32)]) -> 
     if members.len() > 1 {
         let sizes = members.iter().filter_map(|(trial, _)| state.trials.get(*trial));
         spec.data_sizes = sizes.map(|trial| wire(trial.data_size)).collect();
+        // Each size has the time that a run of its own would have.
+        let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        spec.max_duration = spec.max_duration.map(|limit| limit.saturating_mul(count));
         if spec.labels.len() < MAX_LABELS {
             spec.labels.insert(TRIALS_LABEL.to_owned(), names_of(state, members));
         }
     }
+    let in_hand = largest.and_then(|trial| trial.attempts.get((attempt as usize).checked_sub(1)?));
+    let paid = in_hand.and_then(|attempt| attempt.max_seconds).map(whole_nanoseconds);
+    spec.max_duration = [spec.max_duration, paid].into_iter().flatten().min();
     spec
-}
-
-/// How long a run may take: each size has the time that a run of its own would have.
-fn time_of(state: &State, members: &[(usize, u32)]) -> Option<Duration> {
-    let own = max_duration(&state.spec);
-    let each = members.iter().map(|(trial, attempt)| {
-        let attempts = &state.trials.get(*trial)?.attempts;
-        let in_hand = attempts.get((*attempt as usize).checked_sub(1)?);
-        let paid = in_hand.and_then(|attempt| attempt.max_seconds).map(whole_nanoseconds);
-        [own, paid].into_iter().flatten().min()
-    });
-    let all = each.reduce(|sum, limit| Some(sum?.saturating_add(limit?)));
-    all.flatten()
 }
 
 /// Names of the trials of a run, the largest first, as many as a label holds.

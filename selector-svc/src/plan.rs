@@ -59,7 +59,7 @@ pub fn probe_sizes(spec: &SelectionSpec, data_examples: Option<u64>) -> Vec<Data
 }
 
 /// full, full/2, full/4, … down to the smallest size of the spec; ascending.
-fn ladder(spec: &SelectionSpec, full: DataSize) -> Vec<DataSize> {
+pub(crate) fn ladder(spec: &SelectionSpec, full: DataSize) -> Vec<DataSize> {
     let least = spec
         .data_size_min
         .map_or_else(|| (full.examples() / 4_096).max(32), DataSize::examples);
@@ -253,13 +253,28 @@ pub fn amend(state: &State, budget: &BudgetSpec) -> Result<(Limits, u64), Invali
         };
         return Ok((limits, 0));
     };
-    let (limits, course) = replan(&state.spec, prepared, budget)?;
-    let limits = Limits { deadline, ..limits };
-    match course.largest_plan(&limits) {
-        Ok(plan) => Ok((limits, plan.examples)),
-        Err((_, detail)) if state.rounds.is_empty() => Err(InvalidParameter::new("budget", detail)),
-        Err(_) => {
-            let bound = state.spent.plus(state.reserved).examples;
+    let begun = !state.rounds.is_empty();
+    let taken = begun.then(|| state.spent.plus(state.reserved).examples);
+    let (limits, examples) = budgeted(&state.spec, prepared, budget, taken)?;
+    Ok((Limits { deadline, ..limits }, examples))
+}
+
+/// The limits of a budget (but for its deadline) and the examples that the policy plans with. `taken`: examples that are spent or set
+/// aside; absent: no round was opened.
+///
+/// # Errors
+/// As [`amend`].
+pub(crate) fn budgeted(
+    spec: &SelectionSpec,
+    prepared: &Prepared,
+    budget: &BudgetSpec,
+    taken: Option<u64>,
+) -> Result<(Limits, u64), InvalidParameter> {
+    let (limits, course) = replan(spec, prepared, budget)?;
+    match (course.largest_plan(&limits), taken) {
+        (Ok(plan), _) => Ok((limits, plan.examples)),
+        (Err((_, detail)), None) => Err(InvalidParameter::new("budget", detail)),
+        (Err(_), Some(bound)) => {
             let examples = limits.examples.map_or(bound, |limit| limit.min(bound));
             Ok((limits, examples))
         }

@@ -70,6 +70,7 @@ impl Desk {
             return self.created(id, there).await;
         }
         let prepared = self.affordable(&wish.spec).await?;
+        let budget = wish.spec.budget.clone();
         // Ids of runs hold it beside 96 bytes of the selection's: it is short.
         let nonce = draw(6);
         let event = Event::Created {
@@ -87,7 +88,7 @@ impl Desk {
         };
         let creation = self.store.create(new).await?;
         if let (Creation::Created { id }, Some(prepared)) = (&creation, prepared) {
-            self.driver.keep_prepared(id, &nonce, prepared);
+            self.driver.keep_prepared(id, &nonce, budget, prepared);
         }
         self.created(id, creation).await
     }

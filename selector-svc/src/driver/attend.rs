@@ -11,7 +11,7 @@ use super::journal::doubled;
 use super::{Live, Shared};
 use crate::explain;
 use crate::ports::{ProgressSink, RunEnd, Trainer, TrainerFault};
-use crate::selection::{Attempt, Outcome, SelectionSpec};
+use crate::selection::{Attempt, Outcome, State};
 
 /// How long a trainer has to end a run that has had its time, and how much later than the trainer we say that it has,
 const GRACE: Duration = Duration::from_mins(1);
@@ -57,9 +57,9 @@ pub(super) struct Order {
     pub(super) grace: Duration,
 }
 
-/// The grace of a run, by what limits the time of its attempts.
-pub(super) fn grace<'a>(mut attempts: impl Iterator<Item = &'a Attempt>, spec: &SelectionSpec) -> Duration {
-    if attempts.any(|attempt| attempt.paid_seconds(spec).is_some()) {
+/// The grace of an attempt, by what limits its time.
+pub(super) fn grace(state: &State, attempt: &Attempt) -> Duration {
+    if state.paid_seconds(attempt).is_some() {
         BUDGET_GRACE
     } else {
         GRACE
@@ -169,8 +169,11 @@ async fn over(clock: &Clock, limit: Duration) {
 /// The run, ended by us when it takes longer than it may and its trainer does not end it.
 async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live>) -> Result<RunEnd, TrainerFault> {
     let clock = Clock::default();
-    let sink = sink(order.trials.clone(), live, &clock);
-    let run = trainer.run(&order.run_id, order.spec.clone(), sink);
+    let run = trainer.run(
+        &order.run_id,
+        order.spec.clone(),
+        sink(order.trials.clone(), live, &clock),
+    );
     let Some(limit) = order.spec.max_duration else {
         return run.await;
     };

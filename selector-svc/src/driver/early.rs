@@ -6,32 +6,47 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::selection::Prepared;
+use crate::selection::{BudgetSpec, Prepared};
 
 /// Most selections of which it is kept; each is taken up within moments, or by another process.
 const KEPT: usize = 64;
 /// How long it holds.
 const FRESH: Duration = Duration::from_mins(1);
 
-/// Answers by the creation that they belong to: id and nonce, for an id may be used anew.
+/// What is kept of one.
+struct Kept {
+    /// Id and nonce, for an id may be used anew.
+    creation: (String, String),
+    since: Instant,
+    /// With the budget that it was planned by.
+    planned: (BudgetSpec, Prepared),
+}
+
+/// Answers by the creation that they belong to.
 #[derive(Default)]
-pub(super) struct Early(Mutex<VecDeque<(String, String, Instant, Prepared)>>);
+pub(super) struct Early(Mutex<VecDeque<Kept>>);
 
 impl Early {
-    pub(super) fn keep(&self, id: &str, nonce: &str, prepared: Prepared) {
+    pub(super) fn keep(&self, id: &str, nonce: &str, planned: (BudgetSpec, Prepared)) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {
             kept.pop_front();
         }
-        kept.push_back((id.to_owned(), nonce.to_owned(), Instant::now(), prepared));
+        kept.push_back(Kept {
+            creation: (id.to_owned(), nonce.to_owned()),
+            since: Instant::now(),
+            planned,
+        });
     }
 
     /// Once, while it holds.
-    pub(super) fn take(&self, id: &str, nonce: &str) -> Option<Prepared> {
+    pub(super) fn take(&self, id: &str, nonce: &str) -> Option<(BudgetSpec, Prepared)> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(.., since, _)| since.elapsed() < FRESH);
-        let place = kept.iter().position(|(of, with, ..)| of == id && with == nonce)?;
-        kept.remove(place).map(|(.., prepared)| prepared)
+        kept.retain(|one| one.since.elapsed() < FRESH);
+        let place = kept
+            .iter()
+            .position(|one| one.creation.0 == id && one.creation.1 == nonce)?;
+        kept.remove(place).map(|one| one.planned)
     }
 }
 
@@ -41,9 +56,10 @@ mod tests {
     use crate::fixture::{ready, spec};
     use crate::simulate::SelectionPolicy;
 
-    fn prepared() -> Prepared {
+    fn prepared() -> (BudgetSpec, Prepared) {
         let policy = SelectionPolicy::from_name("geometric").unwrap();
-        ready(spec(2, &["full"], policy, 20_000)).prepared.unwrap()
+        let prepared = ready(spec(2, &["full"], policy, 20_000)).prepared.unwrap();
+        (BudgetSpec::default(), prepared)
     }
 
     #[tokio::test(start_paused = true)]

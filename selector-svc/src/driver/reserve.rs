@@ -14,7 +14,7 @@ const HEADROOM: f64 = 2.0;
 const HEADROOM_SECONDS: f64 = 30.0;
 /// What a run counts as of which nobody tells how long it takes, seconds. It has no bound on its headroom but its share.
 const UNTOLD_SECONDS: f64 = 1.0;
-/// Money that is kept back from a run's headroom, billionths: the product of time and price is rounded up.
+/// Money that is kept back from a run's headroom for each of its trials, billionths: the product of time and price is rounded up.
 const ROUNDING_NANOS: i64 = 2;
 
 /// A run at a trainer, as it is expected to be.
@@ -101,62 +101,65 @@ impl Purse {
         self.taken.plus(self.planned)
     }
 
-    /// Sets aside for a run that measures these trials, one or several sizes of a contender, which wait and must be within the limits
-    /// by their estimates; for each of them, in their order. The second part is the longest time that it pays, seconds; absent where
-    /// nothing limits time.
-    pub(super) fn set_aside(&mut self, state: &State, trials: &[usize], trainer: &str) -> Vec<(Spending, Option<f64>)> {
+    /// Sets aside for one run of trials of a contender that wait, which must be within the limits by their estimates: for each of them,
+    /// in their order. The second part is the longest time that this pays of the run, seconds; absent where nothing limits time.
+    pub(super) fn set_aside(&mut self, state: &State, trials: &[usize], trainer: &str) -> (Vec<Spending>, Option<f64>) {
+        let run: Vec<Expected> = trials.iter().map(|trial| expectation(state, *trial, trainer)).collect();
         let runs = self.room.min(self.waiting).max(1);
+        for trial in trials {
+            self.pledged = self.pledged.minus(dearest(state, *trial));
+        }
+        self.waiting = self.waiting.saturating_sub(trials.len());
         self.room = self.room.saturating_sub(1);
-        let parts = runs.saturating_mul(trials.len());
-        let each = trials
-            .iter()
-            .map(|trial| self.set_aside_for(state, *trial, trainer, parts));
-        each.collect()
-    }
-
-    /// Sets aside for a trial, with one of so many parts of what is left for headroom.
-    fn set_aside_for(&mut self, state: &State, trial: usize, trainer: &str, parts: usize) -> (Spending, Option<f64>) {
-        let run = expectation(state, trial, trainer);
-        self.pledged = self.pledged.minus(dearest(state, trial));
-        self.waiting = self.waiting.saturating_sub(1);
-        let (reserved, longest) = if limits_time(state, &run.model) {
-            let (reserved, seconds) = self.with_headroom(&run, parts);
-            (reserved, Some(seconds))
-        } else {
-            (run.cost, None)
+        let model = run
+            .first()
+            .map(|trial| trial.model)
+            .filter(|model| limits_time(state, model));
+        let (reserved, longest) = match model {
+            Some(model) => {
+                let reserved = self.with_headroom(&run, &model, runs);
+                let longest = reserved.iter().map(|each| each.device_seconds).sum();
+                (reserved, Some(longest))
+            }
+            None => (run.iter().map(|trial| trial.cost).collect(), None),
         };
-        self.planned = self.planned.plus(reserved);
+        self.planned = reserved.iter().copied().fold(self.planned, Spending::plus);
         (reserved, longest)
     }
 
-    fn with_headroom(&self, run: &Expected, parts: usize) -> (Spending, f64) {
-        let needed = self.taken().plus(run.cost).plus(self.pledged);
-        let mut more = if run.told {
-            (run.cost.device_seconds * (HEADROOM - 1.0)).max(HEADROOM_SECONDS)
+    /// The headroom of a run is divided among its trials by their estimates.
+    fn with_headroom(&self, run: &[Expected], model: &CostModel, runs: usize) -> Vec<Spending> {
+        let cost = run.iter().fold(Spending::ZERO, |sum, trial| sum.plus(trial.cost));
+        let needed = self.taken().plus(cost).plus(self.pledged);
+        let mut more = if run.iter().any(|trial| trial.told) {
+            (cost.device_seconds * (HEADROOM - 1.0)).max(HEADROOM_SECONDS)
         } else {
             f64::INFINITY
         };
         if let Some(limit) = self.limits.device_seconds {
-            more = more.min((limit - needed.device_seconds).max(0.0) / parts as f64);
+            more = more.min((limit - needed.device_seconds).max(0.0) / runs as f64);
         }
-        let rate = run.model.nanos_per_second;
+        let rate = model.nanos_per_second;
         if let Some(limit) = self.limits.money_nanos.filter(|_| rate > 0) {
-            let spare = limit.saturating_sub(needed.money_nanos).max(0);
-            let share = spare / i64::try_from(parts).unwrap_or(i64::MAX);
-            more = more.min(share.saturating_sub(ROUNDING_NANOS).max(0) as f64 / rate as f64);
+            let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+            let spare = limit.saturating_sub(needed.money_nanos).max(0) / whole(runs);
+            let spare = spare.saturating_sub(ROUNDING_NANOS.saturating_mul(whole(run.len())));
+            more = more.min(spare.max(0) as f64 / rate as f64);
         }
-        let seconds = run.cost.device_seconds + more;
-        let reserved = Spending {
-            device_seconds: seconds,
-            money_nanos: run.model.money(seconds),
-            ..run.cost
+        let with_more = |trial: &Expected| {
+            let seconds = trial.cost.device_seconds + more * (trial.cost.device_seconds / cost.device_seconds);
+            Spending {
+                device_seconds: seconds,
+                money_nanos: model.money(seconds),
+                ..trial.cost
+            }
         };
-        (reserved, seconds)
+        run.iter().map(with_more).collect()
     }
 }
 
 /// What a trial costs at most, unit by unit, whichever of its trainers runs it.
-pub(super) fn dearest(state: &State, trial: usize) -> Spending {
+fn dearest(state: &State, trial: usize) -> Spending {
     let prepared = state.prepared.as_ref();
     let facts = state
         .trials
@@ -211,10 +214,11 @@ mod tests {
 
     fn all(state: &State) -> Vec<(Spending, Option<f64>)> {
         let mut purse = Purse::of(state);
-        let trials = 0..state.trials.len();
-        trials
-            .flat_map(|trial| purse.set_aside(state, &[trial], "local"))
-            .collect()
+        let each = |trial| {
+            let (reserved, longest) = purse.set_aside(state, &[trial], "local");
+            (reserved[0], longest)
+        };
+        (0..state.trials.len()).map(each).collect()
     }
 
     fn times(state: &State) -> Vec<f64> {
@@ -284,6 +288,7 @@ mod tests {
             (second, run) in (0_i64..3_000_000_000, 0_i64..2_000_000_000),
             room in 0.2..5.0_f64,
             (by_time, by_money) in (any::<bool>(), any::<bool>()),
+            together in 1_usize..4,
         ) {
             let model = CostModel {
                 fixed_seconds: fixed,
@@ -298,12 +303,20 @@ mod tests {
             let state = waiting(contenders, model, by_time.then_some(time), by_money.then_some(money));
             let mut purse = Purse::of(&state);
             for trial in 0..contenders {
-                let wanted = expected(&state, trial, "local");
+                // One run for a few of them, where there are more.
+                let members: Vec<usize> = (trial..contenders).take(together).collect();
+                if trial % together != 0 {
+                    continue;
+                }
+                let wanted = members.iter().map(|trial| expected(&state, *trial, "local"));
+                let wanted = wanted.fold(Spending::ZERO, Spending::plus);
                 if state.limits.allow(purse.taken().plus(wanted)).is_err() {
                     break;
                 }
-                let (reserved, longest) = purse.set_aside(&state, &[trial], "local")[0];
-                prop_assert!(reserved.device_seconds >= wanted.device_seconds);
+                let (reserved, longest) = purse.set_aside(&state, &members, "local");
+                prop_assert_eq!(reserved.len(), members.len());
+                let reserved = reserved.into_iter().fold(Spending::ZERO, Spending::plus);
+                prop_assert!(reserved.device_seconds >= wanted.device_seconds * (1.0 - 1e-12));
                 prop_assert!(reserved.money_nanos >= wanted.money_nanos);
                 prop_assert_eq!(state.limits.allow(purse.taken()), Ok(()));
                 prop_assert_eq!(longest.is_some(), by_time || (by_money && second > 0));

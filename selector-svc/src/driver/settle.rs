@@ -9,7 +9,10 @@ use crate::driver::journal::doubled;
 use crate::driver::{DriverConfig, attend::Ended};
 use crate::explain;
 use crate::ports::RunEnd;
-use crate::selection::{Attempt, AttemptEnd, Millis, Outcome, Phase, Spending, State, Trial};
+use crate::selection::{AttemptEnd, Millis, Outcome, Phase, Spending, State, Trial};
+
+/// Longest words of a trainer that are kept, bytes: they are repeated in every answer about the contender.
+const MAX_WORDS: usize = 1_024;
 
 /// Most attempts at a trial, those that were preempted included.
 const MAX_ATTEMPTS: usize = 64;
@@ -87,7 +90,9 @@ fn own(trial: &Trial, end: &RunEnd, sizes: usize) -> RunEnd {
 pub(super) fn settle(state: &State, share: &Share, config: &DriverConfig, now: Millis) -> Option<AttemptEnd> {
     let trial = state.trials.get(share.trial)?;
     let (attempt, in_hand) = trial.running().filter(|(attempt, _)| *attempt == share.attempt)?;
-    let retry_at = may_go_on(state, trial, in_hand, share, config).then(|| {
+    // It had all that the budget pays for it.
+    let paid_out = share.end.outcome.is_deadline() && state.paid_seconds(in_hand).is_some();
+    let retry_at = (!paid_out && may_go_on(state, trial, share, config)).then(|| {
         let pause = pause(trial, &share.end, config);
         now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
     });
@@ -96,22 +101,26 @@ pub(super) fn settle(state: &State, share: &Share, config: &DriverConfig, now: M
         attempt,
         outcome: share.end.outcome.clone(),
         spent: share.spent,
-        detail: share.end.detail.clone(),
+        detail: shortened(&share.end.detail),
         retry_at: retry_at.filter(|_| !matches!(share.end.outcome, Outcome::Observed { .. })),
     })
 }
 
+fn shortened(words: &str) -> String {
+    if words.len() <= MAX_WORDS {
+        return words.to_owned();
+    }
+    let end = (0..=MAX_WORDS).rev().find(|at| words.is_char_boundary(*at));
+    format!("{}…", words.get(..end.unwrap_or(0)).unwrap_or_default())
+}
+
 /// Whether another attempt follows one that ended so.
-fn may_go_on(state: &State, trial: &Trial, in_hand: &Attempt, share: &Share, config: &DriverConfig) -> bool {
+fn may_go_on(state: &State, trial: &Trial, share: &Share, config: &DriverConfig) -> bool {
     let out = state
         .withdrawn
         .iter()
         .any(|(contender, ..)| *contender == trial.contender);
     if out || matches!(state.phase, Phase::Stopping(_) | Phase::Ended(_)) || trial.attempts.len() >= MAX_ATTEMPTS {
-        return false;
-    }
-    // It had all that the budget pays for it.
-    if share.end.outcome.is_deadline() && in_hand.paid_seconds(&state.spec).is_some() {
         return false;
     }
     // The one that ends now is the last in the list, without an end.
@@ -213,7 +222,7 @@ mod tests {
             end,
         };
         let shares = shares(state, &ended, now);
-        settle(state, &shares[0], &DriverConfig::of("me"), now).expect("it is in hand")
+        settle(state, &shares[0], &DriverConfig::of("me"), now).unwrap()
     }
 
     fn deadline() -> Outcome {

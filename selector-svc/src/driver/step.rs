@@ -11,7 +11,6 @@ use super::together::Together;
 use super::{DriverConfig, Shared};
 use crate::curve::DataSize;
 use crate::order;
-use crate::policy::{Exclusion, ExclusionReason};
 use crate::selection::spending::Unit;
 use crate::selection::{
     AttemptEnd, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, Wait,
@@ -118,13 +117,14 @@ pub(super) fn schedule(
         if !is_waiting(&batch.state, *trial) {
             continue;
         }
-        if let Offer::Never(unit) = offer(
-            &batch.state,
-            shared,
-            *trial,
-            batch.state.spent.plus(batch.state.reserved),
-        ) {
-            let exclusion = beyond(&batch.state, *trial, unit);
+        let taken = batch.state.spent.plus(batch.state.reserved);
+        if let Offer::Never(unit) = offer(&batch.state, shared, *trial, taken) {
+            let size = batch
+                .state
+                .trials
+                .get(*trial)
+                .map_or(DataSize::ZERO, |trial| trial.data_size);
+            let exclusion = unit.unpaid(size);
             batch = batch.with(Event::TrialGivenUp {
                 trial: *trial,
                 exclusion,
@@ -159,11 +159,12 @@ pub(super) fn schedule(
         };
         let mut taken = purse.taken().plus(expected(state, trial, permit.trainer()));
         let members = together.take(trial, permit.trainer(), |other| {
-            let Offer::Now(able) = offer(state, shared, other, taken) else {
-                return false;
-            };
-            taken = taken.plus(expected(state, other, permit.trainer()));
-            able.iter().any(|name| name == permit.trainer())
+            let offer = offer(state, shared, other, taken);
+            let may = matches!(offer, Offer::Now(able) if able.iter().any(|name| name == permit.trainer()));
+            if may {
+                taken = taken.plus(expected(state, other, permit.trainer()));
+            }
+            may
         });
         let run = run_of(state, id, &members, permit.trainer(), &mut purse);
         permits.extend(run.last().map(|largest| ((largest.trial, largest.attempt), permit)));
@@ -225,7 +226,7 @@ fn offer(state: &State, shared: &Shared, trial: usize, taken: Spending) -> Offer
     Offer::Now(fresh)
 }
 
-/// Attempts at trials that one run measures, ascending by size: it has the id of the last. Each has its own price set aside, which
+/// Attempts at trials that one run measures, ascending by size: it has the id of the last. Each has its own price set aside at least, which
 /// together is at least what one run costs.
 fn run_of(state: &State, id: &str, trials: &[usize], trainer: &str, purse: &mut Purse) -> Vec<ScheduledAttempt> {
     let number = |trial: usize| {
@@ -234,8 +235,9 @@ fn run_of(state: &State, id: &str, trials: &[usize], trainer: &str, purse: &mut 
     };
     let largest = trials.last().copied().unwrap_or_default();
     let run_id = order::run_id(state, id, largest, number(largest));
-    let each = trials.iter().zip(purse.set_aside(state, trials, trainer));
-    each.map(|(trial, (reserved, max_seconds))| ScheduledAttempt {
+    let (reserved, max_seconds) = purse.set_aside(state, trials, trainer);
+    let each = trials.iter().zip(reserved);
+    each.map(|(trial, reserved)| ScheduledAttempt {
         trial: *trial,
         attempt: number(*trial),
         trainer: trainer.to_owned(),
@@ -245,20 +247,6 @@ fn run_of(state: &State, id: &str, trials: &[usize], trainer: &str, purse: &mut 
         lease_until: None,
     })
     .collect()
-}
-
-fn beyond(state: &State, trial: usize, unit: Unit) -> Exclusion {
-    let size = state.trials.get(trial).map_or(DataSize::ZERO, |trial| trial.data_size);
-    let word = match unit {
-        Unit::Examples => "examples",
-        Unit::ExampleParameters => "examples times weights",
-        Unit::DeviceSeconds => "device-seconds",
-        Unit::Money => "money",
-    };
-    Exclusion::new(
-        ExclusionReason::Budget,
-        format!("what is left of the budget in {word} does not pay for a run on {size} examples"),
-    )
 }
 
 /// What a selection in this state waits for.

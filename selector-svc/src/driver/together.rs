@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use super::Shared;
-use super::reserve::dearest;
 use crate::selection::{Outcome, Spending, State, TrialStatus};
 
 /// Most sizes of a run, by the plugin contract.
@@ -95,9 +94,11 @@ fn slots(state: &State, shared: &Shared) -> usize {
 /// Whether the budget pays for everything that waits. Where it does not, the order of the plan decides who is paid, and a small size
 /// must not overtake another contender's large one.
 fn all_can_be_paid(state: &State) -> bool {
-    let waiting = state.trials.iter().enumerate();
-    let waiting = waiting.filter(|(_, trial)| matches!(trial.status, TrialStatus::Waiting { .. }));
-    let prices = waiting.map(|(index, _)| dearest(state, index));
+    let waiting = state
+        .trials
+        .iter()
+        .filter(|trial| matches!(trial.status, TrialStatus::Waiting { .. }));
+    let prices = waiting.map(|trial| state.price(trial.contender, trial.data_size));
     let all = prices.fold(state.spent.plus(state.reserved), Spending::plus);
     state.limits.allow(all).is_ok()
 }

@@ -96,7 +96,8 @@ pub struct ScheduledAttempt {
     pub run_id: String,
     /// What is set aside.
     pub reserved: Spending,
-    /// The longest time that this pays, seconds: its trainer ends the run then. Absent: nothing limits time, or it is external work.
+    /// The longest time of its run that this pays, with what is set aside for other sizes of the same run, seconds: its trainer ends it
+    /// then. Absent: nothing limits time, or it is external work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_seconds: Option<f64>,
     /// External work is given to somebody else after it.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{DataSize, Observation};
-use crate::policy::Exclusion;
 use crate::policy::fitted::FittedForecasts;
-use crate::selection::{DecisionRecord, Limits, Millis, Outcome, Prepared, SelectionSpec, Spending};
+use crate::policy::{Exclusion, ExclusionReason};
+use crate::selection::{BudgetSpec, DecisionRecord, Limits, Millis, Outcome, Prepared, SelectionSpec, Spending};
 
 /// How a selection ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +107,8 @@ pub struct Attempt {
     pub run_id: String,
     /// Set aside while it runs.
     pub reserved: Spending,
-    /// The longest time that this pays, seconds; absent: nothing limits time, or it is external work.
+    /// The longest time of its run that this pays, with what is set aside for other sizes of the same run, seconds; absent: nothing
+    /// limits time, or it is external work.
     pub max_seconds: Option<f64>,
     /// External work: given to somebody else after it.
     pub lease_until: Option<Millis>,
@@ -115,16 +116,6 @@ pub struct Attempt {
     pub started: Millis,
     /// How, at what cost and when it ended.
     pub end: Option<AttemptEnded>,
-}
-
-impl Attempt {
-    /// The longest time that the budget pays, seconds, where the spec does not end the run before.
-    #[must_use]
-    pub fn paid_seconds(&self, spec: &SelectionSpec) -> Option<f64> {
-        let own = spec.max_run_millis.filter(|millis| *millis > 0);
-        self.max_seconds
-            .filter(|paid| own.is_none_or(|own| *paid < own as f64 / 1e3))
-    }
 }
 
 /// The end of an attempt.
@@ -223,6 +214,14 @@ pub struct Amendment {
     pub opened: usize,
     /// Examples that the policy plans with from then on.
     pub plan_examples: u64,
+    /// The budget until then, as asked for.
+    pub before: BudgetSpec,
+    /// The budget from then on, as asked for.
+    pub after: BudgetSpec,
+    /// The limits from then on.
+    pub limits: Limits,
+    /// Examples that were spent or set aside when it came.
+    pub taken_examples: u64,
 }
 
 /// What the events add up to.
@@ -294,6 +293,14 @@ impl State {
             .next()
     }
 
+    /// Why a contender is trained no more although nothing speaks against it: the budget did not pay for a run of it.
+    #[must_use]
+    pub fn unpaid(&self, contender: usize) -> Option<&Exclusion> {
+        let out = self.withdrawn.iter().find(|(out, ..)| *out == contender);
+        out.map(|(.., exclusion)| exclusion)
+            .filter(|exclusion| exclusion.reason == ExclusionReason::Budget)
+    }
+
     /// The trial of a contender at a size.
     #[must_use]
     pub fn trial(&self, contender: usize, data_size: DataSize) -> Option<usize> {
@@ -316,6 +323,22 @@ impl State {
             members.sort_by_key(size);
         }
         runs
+    }
+
+    /// How many attempts, in hand or ended, were made by a run.
+    #[must_use]
+    pub fn sizes_of_run(&self, run_id: &str) -> usize {
+        let attempts = self.trials.iter().flat_map(|trial| &trial.attempts);
+        attempts.filter(|attempt| attempt.run_id == run_id).count()
+    }
+
+    /// The longest time that the budget pays of an attempt's run, seconds, where the spec does not end the run before: by it every size of
+    /// a run has its time.
+    #[must_use]
+    pub fn paid_seconds(&self, attempt: &Attempt) -> Option<f64> {
+        let own = self.spec.max_run_millis.filter(|millis| *millis > 0);
+        let own = own.map(|millis| millis as f64 / 1e3 * self.sizes_of_run(&attempt.run_id).max(1) as f64);
+        attempt.max_seconds.filter(|paid| own.is_none_or(|own| *paid < own))
     }
 
     /// Losses of a contender, ascending by size.

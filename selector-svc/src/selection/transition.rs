@@ -222,7 +222,7 @@ impl State {
                 limits,
                 plan_examples,
             } => {
-                self.spec.budget = budget;
+                let before = std::mem::replace(&mut self.spec.budget, budget);
                 self.limits = limits;
                 // Before preparation has ended there is no plan to change: it will be made by the new budget.
                 if self.prepared.is_some() {
@@ -230,6 +230,10 @@ impl State {
                         after_rounds: self.rounds.iter().filter(|round| round.decision.is_some()).count(),
                         opened: self.rounds.len(),
                         plan_examples,
+                        before,
+                        after: self.spec.budget.clone(),
+                        limits: self.limits.clone(),
+                        taken_examples: self.spent.plus(self.reserved).examples,
                     });
                 }
             }
@@ -394,6 +398,7 @@ impl State {
             )
         };
         let mut withdrawn = None;
+        let exclusion = self.without_loss(&end);
         let trial = self.trials.get_mut(end.trial).ok_or_else(missing)?;
         if trial.running().map(|(attempt, _)| attempt) != Some(end.attempt) {
             return Err(missing());
@@ -408,7 +413,6 @@ impl State {
             _ if stopping => TrialStatus::Cancelled,
             (_, Some(not_before)) => TrialStatus::Waiting { not_before },
             (_, None) => {
-                let exclusion = without_loss(attempt, &end, trial.data_size, &self.spec);
                 withdrawn = Some((trial.contender, trial.round, exclusion.clone()));
                 TrialStatus::GivenUp(exclusion)
             }
@@ -426,6 +430,30 @@ impl State {
             self.withdraw(contender, round, exclusion);
         }
         Ok(())
+    }
+
+    /// Why the contender is out if this was the last attempt at a size, and has ended without a loss.
+    fn without_loss(&self, end: &AttemptEnd) -> Exclusion {
+        let trial = self.trials.get(end.trial);
+        let size = trial.map_or(DataSize::ZERO, |trial| trial.data_size);
+        let attempt = trial
+            .and_then(|trial| trial.attempts.last())
+            .filter(|_| end.outcome.is_deadline());
+        let paid = attempt.and_then(|attempt| Some((self.paid_seconds(attempt)?, self.sizes_of_run(&attempt.run_id))));
+        let Some((paid, sizes)) = paid else {
+            let detail = format!("attempt {} at {size} examples: {}", end.attempt, end.detail);
+            return Exclusion::new(ExclusionReason::RunsFailed, detail);
+        };
+        let what = if sizes > 1 {
+            explain::count(sizes, "size", "sizes")
+        } else {
+            explain::examples(size.examples())
+        };
+        let paid = explain::seconds(paid);
+        let detail = format!(
+            "its run for {what} was ended after {paid} of device time: the budget had no more set aside for it"
+        );
+        Exclusion::new(ExclusionReason::Budget, detail)
     }
 
     /// Takes a contender out of the race: nothing more of it is begun.
@@ -452,23 +480,6 @@ impl State {
 
 fn inconsistent(sequence: u64, detail: String) -> TransitionError {
     TransitionError::Inconsistent { sequence, detail }
-}
-
-/// Why a contender is out whose last attempt at a size has ended without a loss.
-fn without_loss(attempt: &Attempt, end: &AttemptEnd, data_size: DataSize, spec: &SelectionSpec) -> Exclusion {
-    match attempt.paid_seconds(spec).filter(|_| end.outcome.is_deadline()) {
-        Some(paid) => Exclusion::new(
-            ExclusionReason::Budget,
-            format!(
-                "its run on {data_size} examples was ended after {} of device time: no more was set aside for it in the budget",
-                explain::seconds(paid)
-            ),
-        ),
-        None => Exclusion::new(
-            ExclusionReason::RunsFailed,
-            format!("attempt {} at {data_size} examples: {}", end.attempt, end.detail),
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,14 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod certificates;
 mod crash;
 mod faults;
+mod leaves;
 mod life;
 mod load;
 mod paid;
 mod together;
 mod trainer;
+mod unpaid;
 mod world;

@@ -74,11 +74,11 @@ struct Case {
     both: bool,
     stretch: f64,
     slots: u32,
-    /// Several sizes in one run.
-    nested: bool,
     seed: u64,
     /// Milliseconds after which the driver dies once.
     dies: u64,
+    /// Several sizes go into one run.
+    nested: bool,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -90,12 +90,11 @@ fn cases() -> impl Strategy<Value = Case> {
         any::<bool>(),
         1.0..5.0_f64,
         1_u32..4,
-        any::<bool>(),
         any::<u64>(),
-        10_u64..60_000,
+        (10_u64..60_000, any::<bool>()),
     )
         .prop_map(
-            |(policy, contenders, share, price, both, stretch, slots, nested, seed, dies)| Case {
+            |(policy, contenders, share, price, both, stretch, slots, seed, (dies, nested))| Case {
                 policy,
                 contenders,
                 share,
@@ -103,9 +102,9 @@ fn cases() -> impl Strategy<Value = Case> {
                 both,
                 stretch,
                 slots,
-                nested,
                 seed,
                 dies,
+                nested,
             },
         )
 }

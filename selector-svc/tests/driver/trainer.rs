@@ -71,10 +71,10 @@ struct Book {
     /// It estimates no times.
     timeless: bool,
     completed: u64,
-    /// One run may report several sizes.
-    nested: bool,
     /// What all runs took, whatever was told of it: device-seconds, billionths.
     used: (f64, i64),
+    /// One run may report several sizes.
+    nested: bool,
 }
 
 /// The trainer.
@@ -106,8 +106,8 @@ impl Scripted {
                 price: None,
                 timeless: false,
                 completed: 0,
-                nested: false,
                 used: (0.0, 0),
+                nested: false,
             }),
             kill,
             changed: Notify::new(),
@@ -270,7 +270,7 @@ impl Scripted {
             outcome: Outcome::Observed {
                 observation: measured(size),
                 model_digest: format!("sha256:{}", spec.model.uri),
-                data_digest: "sha256:data".to_owned(),
+                data_digest: format!("sha256:{}", spec.data.uri),
             },
             detail: String::new(),
             device_seconds: Some(device_seconds),
@@ -453,7 +453,7 @@ impl Trainer for Scripted {
             Ok(RunEstimate {
                 device_seconds: (!self.book().timeless).then(|| SECONDS * Self::size(&spec) as f64),
                 model_digest: format!("sha256:{}", spec.model.uri),
-                data_digest: "sha256:data".to_owned(),
+                data_digest: format!("sha256:{}", spec.data.uri),
                 parameters: Some(1_000_000),
                 data_examples: Some(4_096),
                 ..RunEstimate::default()

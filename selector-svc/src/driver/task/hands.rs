@@ -9,13 +9,7 @@ use tracing::Instrument;
 use super::{CANCEL_GRACE, Task};
 use crate::driver::attend::{self, Ended, Order};
 use crate::order;
-use crate::selection::{Action, Attempt, Outcome, State, WorkMode, due};
-
-/// The attempts in hand that a run is made for.
-fn in_hand_of<'a>(state: &'a State, members: &'a [(usize, u32)]) -> impl Iterator<Item = &'a Attempt> {
-    let trials = members.iter().filter_map(|(trial, _)| state.trials.get(*trial));
-    trials.filter_map(|trial| trial.attempts.last())
-}
+use crate::selection::{Action, Outcome, WorkMode, due};
 
 impl Task {
     /// Does what the state asks for: attends to runs, cancels them.
@@ -54,7 +48,7 @@ impl Task {
                     attempt: key.1,
                     trials: members.iter().map(|(trial, _)| *trial).collect(),
                     spec: order::run_spec(state, self.journal.id(), members),
-                    grace: attend::grace(in_hand_of(state, members), &state.spec),
+                    grace: attend::grace(state, in_hand),
                     trainer: names.0.clone(),
                     run_id: names.1.clone(),
                 });
