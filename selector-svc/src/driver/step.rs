@@ -142,7 +142,7 @@ pub(super) fn schedule(
             wanted.extend(trainers);
             continue;
         };
-        let attempt = attempt_of(state, id, trial, permit.trainer());
+        let attempt = attempt_of(state, shared, id, trial, permit.trainer());
         planned = planned.plus(attempt.reserved);
         permits.push(((trial, attempt.attempt), permit));
         attempts.push(attempt);
@@ -211,17 +211,21 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
     Offer::Now(fresh)
 }
 
-fn attempt_of(state: &State, id: &str, trial: usize, trainer: &str) -> ScheduledAttempt {
+fn attempt_of(state: &State, shared: &Shared, id: &str, trial: usize, trainer: &str) -> ScheduledAttempt {
     let planned = state.trials.get(trial);
     let (contender, size, before) = planned.map_or((0, DataSize::ZERO, 0), |trial| {
         (trial.contender, trial.data_size, trial.attempts.len())
     });
     let attempt = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
+    // A run belongs to one of a trainer's processes by its id: not to one that is known to be away.
+    let place = shared.parts.trainers.get(trainer);
+    let found = order::run_ids(state, id, trial, attempt)
+        .find(|run_id| place.is_none_or(|place| place.reaches(Some(run_id)) != Some(false)));
     ScheduledAttempt {
         trial,
         attempt,
         trainer: trainer.to_owned(),
-        run_id: order::run_id(state, id, trial, attempt),
+        run_id: found.unwrap_or_else(|| order::run_id(state, id, trial, attempt)),
         reserved: price(state, contender, size, trainer),
         lease_until: None,
     }
