@@ -60,15 +60,28 @@ pub struct SuiteConfig {
 }
 
 /// `[trainer]`: a trainer in this process.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainerConfig {
     /// Which; the gateway knows it by this name.
     pub hosted: Hosted,
+    /// Selections may ask it for several sizes of a checkpoint in one run, where it claims `nested_subsets`.
+    pub nested_runs: bool,
     /// `[trainer.simulation]`, as in the configuration of trainer-sim.
     pub simulation: SimulationConfig,
     /// `[trainer.onnx]`, as `[trainer]` in the configuration of trainer-svc.
     pub onnx: trainer_svc::config::TrainerConfig,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self {
+            hosted: Hosted::default(),
+            nested_runs: true,
+            simulation: SimulationConfig::default(),
+            onnx: trainer_svc::config::TrainerConfig::default(),
+        }
+    }
 }
 
 /// A trainer that can be hosted.
@@ -139,6 +152,10 @@ impl ServiceConfig for SuiteConfig {
         (
             "trainer.hosted",
             "Trainer hosted here, known by this name to the gateway and to selections: `none`, `simulated`, `onnx`.",
+        ),
+        (
+            "trainer.nested_runs",
+            "Selections ask it for several sizes of a checkpoint in one run, where it claims that it can.",
         ),
         ("trainer.onnx.*", "As `[trainer]` in the configuration of trainer-svc."),
         ("trainer.onnx.hub.*", "As `[trainer.hub]` there."),
@@ -259,19 +276,23 @@ pub(crate) fn one_device(threads: Option<usize>) -> BTreeMap<String, trainer_svc
     BTreeMap::from([(ONE_DEVICE.to_owned(), settings)])
 }
 
-/// A selector with durable selections in this process. `hosted`: a trainer here, with its name.
+/// The way of selections to a trainer that is hosted here.
+fn hosted_trainer(name: &str, transport: Transport) -> RemoteTrainer {
+    RemoteTrainer::new(name, TrainerClient::new(transport), 1)
+}
+
+/// A selector with durable selections in this process. `hosted`: a trainer here.
 async fn selecting(
     config: (&SelectorConfig, &StoreConfig, &BTreeMap<String, TrainerEndpoint>),
     fitter: Transport,
-    hosted: Option<(&str, Transport)>,
+    hosted: Option<RemoteTrainer>,
     server: &ServerConfig,
     context: &Context,
 ) -> Result<Transport, BoxError> {
     let (selector, store, endpoints) = config;
     let mut trainers = selector_svc::grpc::trainers(endpoints, selector)?;
-    if let Some((name, transport)) = hosted {
-        let trainer: Arc<dyn Trainer> = Arc::new(RemoteTrainer::new(name, TrainerClient::new(transport), 1));
-        trainers.insert(name.to_owned(), trainer);
+    if let Some(trainer) = hosted {
+        trainers.insert(trainer.name().to_owned(), Arc::new(trainer) as Arc<dyn Trainer>);
     }
     let parts = selector_svc::grpc::Parts {
         fitter,
@@ -315,7 +336,8 @@ pub(crate) async fn selector_of_one_command(
         path: store_file(state_dir),
         ..StoreConfig::default()
     };
-    selecting((&selector, &store, &BTreeMap::new()), fitter, trainer, server, context).await
+    let hosted = trainer.map(|(name, transport)| hosted_trainer(name, transport));
+    selecting((&selector, &store, &BTreeMap::new()), fitter, hosted, server, context).await
 }
 
 /// Fitter and selector in this process, for one command.
@@ -360,7 +382,11 @@ pub async fn assemble(config: SuiteConfig, context: Context, host: &Host) -> Res
     let mut gateway = Gateway::from_config(&config.gateway())?;
     if config.elsewhere(SELECTOR)?.is_none() {
         let parts = (&config.selector, &config.store, &config.trainers);
-        let selector = selecting(parts, fitter.clone(), hosted.clone(), &server, &context).await?;
+        let nested = config.trainer.nested_runs;
+        let trainer = hosted
+            .clone()
+            .map(|(name, transport)| hosted_trainer(name, transport).with_nested_runs(nested));
+        let selector = selecting(parts, fitter.clone(), trainer, &server, &context).await?;
         gateway = gateway.remote(SELECTOR, selector)?;
     }
     if config.elsewhere(FITTER)?.is_none() {

@@ -32,8 +32,8 @@ fn number(report: &Value, path: &str) -> f64 {
     report.pointer(path).and_then(Value::as_f64).expect(path)
 }
 
-/// Names of the trainers that a selection's runs were made at.
-fn used(stage: &Stage, id: &str) -> BTreeSet<String> {
+/// Runs that were made for a selection: trainer and id.
+fn runs(stage: &Stage, id: &str) -> BTreeSet<(String, String)> {
     let url = stage.url_of(Part::Selector);
     let request = ListTrialsRequest {
         selection_id: id.to_owned(),
@@ -46,7 +46,9 @@ fn used(stage: &Stage, id: &str) -> BTreeSet<String> {
         client.list_trials(request).await.expect("trials").into_inner().trials
     });
     let attempts = trials.into_iter().flat_map(|trial| trial.attempts);
-    attempts.map(|attempt| attempt.trainer).collect()
+    attempts
+        .map(|attempt| (attempt.trainer, attempt.training_run_id))
+        .collect()
 }
 
 #[test]
@@ -65,11 +67,11 @@ fn money_is_spent_by_price_tables_and_never_more_than_there_is() {
         "the limit is felt: {report}"
     );
     // To the cent what the table says: seconds and runs.
-    let runs = e2e::stage::losses(&report) as f64;
-    let by_table = SECOND * number(&report, "/spent/device_seconds") + RUN * runs;
+    let runs = runs(&stage, "euros");
+    let by_table = SECOND * number(&report, "/spent/device_seconds") + RUN * runs.len() as f64;
     assert!((spent - by_table).abs() < 1e-6, "{spent} {by_table}");
     // Whoever has no prices in euros has trained nothing.
-    assert_eq!(used(&stage, "euros"), BTreeSet::from(["euros".to_owned()]));
+    assert!(runs.iter().all(|(trainer, _)| trainer == "euros"), "{runs:?}");
 
     let told = stage.text(&["report", "euros"]);
     assert!(told.contains(&format!(", {spent:.2} EUR")), "{told}");

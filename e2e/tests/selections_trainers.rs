@@ -17,6 +17,13 @@ const REPLICAS: [Part; 2] = [Part::Trainer(0), Part::Trainer(1)];
 /// A policy whose plan leaves room for runs that are lost.
 const ROOMY: [&str; 2] = ["--policy", "halving"];
 
+/// Two replicas, each with a run of one size at a time, and further settings of the selector.
+fn replicas(selector: &[&str]) -> Stage {
+    let replica = || Simulated::new("sim", "20s");
+    let settings = [&["trainers.sim.nested_runs=false"], selector].concat();
+    Stage::of(vec![replica(), replica()], &settings)
+}
+
 /// Ids of the runs that a trainer knows of a selection.
 fn runs_at(url: String, selection: &str) -> BTreeSet<String> {
     let request = ListTrainingRunsRequest {
@@ -39,8 +46,7 @@ fn runs_at(url: String, selection: &str) -> BTreeSet<String> {
 
 #[test]
 fn runs_are_spread_over_replicas_and_those_of_a_killed_one_made_again() {
-    let replica = || Simulated::new("sim", "20s");
-    let mut stage = Stage::of(vec![replica(), replica()], &[]);
+    let mut stage = replicas(&[]);
     let calm = stage.selected("calm", &ROOMY);
     let [first, second] = REPLICAS.map(|part| runs_at(stage.url_of(part), "calm"));
     assert!(!first.is_empty() && !second.is_empty(), "{first:?} {second:?}");
@@ -64,8 +70,7 @@ fn runs_are_spread_over_replicas_and_those_of_a_killed_one_made_again() {
 
 #[test]
 fn a_selection_goes_on_at_the_replicas_that_are_left() {
-    let replica = || Simulated::new("sim", "20s");
-    let mut stage = Stage::of(vec![replica(), replica()], &["selector.trainer_patience=1s"]);
+    let mut stage = replicas(&["selector.trainer_patience=1s"]);
     let calm = stage.selected("calm", &ROOMY);
     let flags = stage.select("storm", &[&ROOMY[..], &["--format", "json"]].concat());
     let mut following = Following::start(&strs(&flags));

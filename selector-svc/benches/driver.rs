@@ -88,6 +88,7 @@ impl Trainer for Quick {
                     model_digest: String::new(),
                     data_digest: String::new(),
                 },
+                others: Vec::new(),
                 detail: String::new(),
                 device_seconds: Some(device_seconds),
                 money_nanos: None,

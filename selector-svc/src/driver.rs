@@ -7,7 +7,8 @@
 //! - [`claims`]: which selections are ours. One task each:
 //! - [`task`]: what is due, step by step. [`step`]: the events of one step. [`journal`]: the state and the store, in agreement.
 //! - [`prepare`]: what the trainers are asked first. [`settle`]: what the end of a run means and costs.
-//! - [`attend`]: a run in a trainer's hands. [`slots`]: the trainers' slots, shared by all selections of this process.
+//! - [`together`]: which trials one run measures. [`attend`]: a run in a trainer's hands. [`slots`]: the trainers' slots, shared by all
+//!   selections of this process.
 //! - [`clock`]: the store's time between two answers of the store.
 
 mod attend;
@@ -19,6 +20,7 @@ mod settle;
 mod slots;
 mod step;
 mod task;
+mod together;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -12,12 +12,14 @@ use crate::curve::DataSize;
 use crate::selection::{Prepared, SelectionSpec, State, trial_id};
 use crate::store::LossKey;
 
-/// Most labels of a run, by the plugin contract; three of them are ours.
+/// Most labels of a run, by the plugin contract; the first three of ours always find room.
 const MAX_LABELS: usize = 64;
 /// Ids that a run is offered, until one belongs to a process that is there.
 const MAX_RUN_IDS: u32 = 64;
 /// Longest name of a candidate at a trainer, bytes.
 const MAX_NAME_BYTES: usize = 256;
+/// Longest value of a label, bytes.
+const MAX_LABEL_BYTES: usize = 256;
 
 /// Label of a run: the selection that it is made for.
 pub const SELECTION_LABEL: &str = "finepick.selection";
@@ -25,6 +27,8 @@ pub const SELECTION_LABEL: &str = "finepick.selection";
 pub const TRIAL_LABEL: &str = "finepick.trial";
 /// Label of a run: which attempt at the trial.
 pub const ATTEMPT_LABEL: &str = "finepick.attempt";
+/// Label of a run that measures several sizes: all its trials, as far as there is room.
+pub const TRIALS_LABEL: &str = "finepick.trials";
 
 /// Id of the run of an attempt at a trial (by position): `{selection}.{nonce}.{contender}-{size}.{attempt}`.
 #[must_use]
@@ -49,11 +53,13 @@ fn name_of(state: &State, trial: usize) -> String {
         .map_or_else(String::new, |trial| trial_id(trial.contender, trial.data_size))
 }
 
-/// What is asked of a trainer for an attempt at a trial (by position). The caller's marks go along, as far as there is room.
+/// What is asked of a trainer for a run in hand: for an attempt at a trial (by position), or for attempts at several sizes of a contender,
+/// ascending by size ([`State::runs_in_hand`]). The caller's marks go along, as far as there is room.
 #[must_use]
-pub fn run_spec(state: &State, selection_id: &str, trial: usize, attempt: u32) -> Spec {
-    let planned = state.trials.get(trial);
-    let (contender, size) = planned.map_or((0, DataSize::ZERO), |trial| (trial.contender, trial.data_size));
+pub fn run_spec(state: &State, selection_id: &str, members: &[(usize, u32)]) -> Spec {
+    let (trial, attempt) = members.last().copied().unwrap_or_default();
+    let largest = state.trials.get(trial);
+    let (contender, size) = largest.map_or((0, DataSize::ZERO), |trial| (trial.contender, trial.data_size));
     let mut spec = probe_spec(&state.spec, contender, size);
     let own = [
         (SELECTION_LABEL, selection_id.to_owned()),
@@ -62,7 +68,38 @@ pub fn run_spec(state: &State, selection_id: &str, trial: usize, attempt: u32) -
     ];
     spec.labels
         .extend(own.into_iter().map(|(key, value)| (key.to_owned(), value)));
+    if members.len() > 1 {
+        let sizes = members.iter().filter_map(|(trial, _)| state.trials.get(*trial));
+        spec.data_sizes = sizes.map(|trial| wire(trial.data_size)).collect();
+        // Each size has the time that a run of its own would have.
+        let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        spec.max_duration = spec.max_duration.map(|limit| limit.saturating_mul(count));
+        if spec.labels.len() < MAX_LABELS {
+            spec.labels.insert(TRIALS_LABEL.to_owned(), names_of(state, members));
+        }
+    }
     spec
+}
+
+/// Names of the trials of a run, the largest first, as many as a label holds.
+fn names_of(state: &State, members: &[(usize, u32)]) -> String {
+    let mut text = String::new();
+    for (trial, _) in members.iter().rev() {
+        let name = name_of(state, *trial);
+        if text.len() + name.len() + 1 > MAX_LABEL_BYTES {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&name);
+    }
+    text
+}
+
+/// A size for the wire; beyond its range it saturates.
+fn wire(data_size: DataSize) -> i64 {
+    i64::try_from(data_size.examples()).unwrap_or(i64::MAX)
 }
 
 /// What a trainer is asked to estimate: a contender's run at a size, before there are trials.
@@ -85,7 +122,7 @@ pub fn probe_spec(spec: &SelectionSpec, contender: usize, data_size: DataSize) -
         model: model.unwrap_or_default(),
         data: spec.data.clone().unwrap_or_default(),
         held_out: spec.held_out.clone(),
-        data_sizes: vec![i64::try_from(data_size.examples()).unwrap_or(i64::MAX)],
+        data_sizes: vec![wire(data_size)],
         method,
         hyperparameters,
         seed: spec.seed,

@@ -125,6 +125,8 @@ pub struct RunProgress {
 pub struct RunEnd {
     /// How.
     pub outcome: Outcome,
+    /// Losses at the other sizes that were asked for, ascending: only where it was observed, at the largest of them.
+    pub others: Vec<Observation>,
     /// For people.
     pub detail: String,
     /// Device-seconds that it took, where told.
@@ -135,6 +137,18 @@ pub struct RunEnd {
     pub share_done: Option<f64>,
     /// Another attempt may end otherwise.
     pub may_be_retried: bool,
+}
+
+impl RunEnd {
+    /// The loss that it reports for a size.
+    #[must_use]
+    pub fn loss_at(&self, data_size: DataSize) -> Option<Observation> {
+        let Outcome::Observed { observation, .. } = &self.outcome else {
+            return None;
+        };
+        let mut all = self.others.iter().chain([observation]);
+        all.find(|point| point.data_size() == data_size).copied()
+    }
 }
 
 /// Why a trainer could not be asked.
@@ -173,7 +187,8 @@ pub trait Trainer: Send + Sync {
 
     /// Makes the run known to the trainer, if it is not, and follows it to its end. Idempotent: after a crash the same call finds
     /// the run as it stands. Waits out a trainer that goes away for as long as it is patient; then the run is
-    /// [`Outcome::Lost`]. Dropping the future leaves the run as it is.
+    /// [`Outcome::Lost`]. Dropping the future leaves the run as it is. Several sizes are asked only of one that has described itself
+    /// with `nested_subsets`; it succeeds with a loss for each, or not at all.
     fn run<'a>(
         &'a self,
         run_id: &'a str,
@@ -181,8 +196,8 @@ pub trait Trainer: Send + Sync {
         progress: ProgressSink,
     ) -> BoxFuture<'a, Result<RunEnd, TrainerFault>>;
 
-    /// Whether the process that a run of this id belongs to (`None`: any of its processes) can be reached, as far as is known without asking;
-    /// `None`: it is one process, or nothing is known.
+    /// Whether the process that a run of this id belongs to (`None`: any of its processes) can be reached, as far as is known without
+    /// asking; `None`: it is one process, or nothing is known.
     fn reaches(&self, _run_id: Option<&str>) -> Option<bool> {
         None
     }

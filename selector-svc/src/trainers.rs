@@ -24,6 +24,7 @@ pub struct RemoteTrainer {
     name: String,
     client: TrainerClient,
     replicas: u32,
+    nested_runs: bool,
 }
 
 impl RemoteTrainer {
@@ -34,7 +35,20 @@ impl RemoteTrainer {
             name: name.into(),
             client,
             replicas: replicas.max(1),
+            nested_runs: true,
         }
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is asked for several sizes in one run, where it claims that it can. Asked by default.
+    #[must_use]
+    pub fn with_nested_runs(self, nested_runs: bool) -> Self {
+        Self { nested_runs, ..self }
     }
 
     async fn ask(&self) -> Result<TrainerDescription, TrainerFault> {
@@ -49,7 +63,9 @@ impl RemoteTrainer {
             return Err(self.unavailable(format!("it is not ready: {}", info.ready_reason)));
         }
         let claims = self.client.capabilities().await.map_err(|error| self.fault(&error))?;
-        Ok(told::description(&info, &claims, self.replicas))
+        let mut described = told::description(&info, &claims, self.replicas);
+        described.nested_subsets &= self.nested_runs;
+        Ok(described)
     }
 
     async fn assess(&self, spec: Spec) -> Result<RunEstimate, TrainerFault> {

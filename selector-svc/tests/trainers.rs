@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use selector_svc::curve::DataSize;
 use selector_svc::ports::{RunEnd, RunProgress, Trainer, TrainerFault};
 use selector_svc::selection::Outcome;
 use selector_svc::trainers::RemoteTrainer;
@@ -174,6 +175,40 @@ async fn lies_are_refused_and_bad_manners_are_borne() {
     }
     let broken = run(&trainer, "run-broken", spec(&[("sim.stream_break", "1")])).await;
     assert!(matches!(broken.expect("it ends").outcome, Outcome::Observed { .. }));
+}
+
+#[tokio::test]
+async fn several_sizes_are_as_many_losses_or_a_lie() {
+    let trainer = trainer(&fast());
+    assert!(trainer.describe().await.expect("it is there").nested_subsets);
+    let of = |data_sizes: &[i64], labels: &[(&str, &str)]| Spec {
+        data_sizes: data_sizes.to_vec(),
+        ..spec(labels)
+    };
+    let end = run(&trainer, "several", of(&[64, 128, 256], &[]))
+        .await
+        .expect("it ends");
+    assert_eq!(end.others.len(), 2);
+    for examples in [64, 128, 256] {
+        let alone = run(&trainer, &format!("alone-{examples}"), of(&[examples], &[]))
+            .await
+            .expect("it ends");
+        let size = DataSize::new(u64::try_from(examples).unwrap()).unwrap();
+        assert!(alone.others.is_empty() && alone.loss_at(size).is_some());
+        assert_eq!(end.loss_at(size), alone.loss_at(size), "{examples}");
+    }
+    assert_eq!(end.loss_at(DataSize::new(100).unwrap()), None);
+    let lies = of(&[0, 64, 256], &[("sim.lie", "missing_evaluation")]);
+    let end = run(&trainer, "some-only", lies).await.expect("it ends");
+    assert_eq!((&end.outcome, end.others.as_slice()), (&Outcome::Refused, &[][..]));
+    assert!(
+        end.detail
+            .contains("no held-out loss for 64 examples; it has losses for [0]"),
+        "{}",
+        end.detail
+    );
+    let one_at_a_time = trainer.with_nested_runs(false);
+    assert!(!one_at_a_time.describe().await.expect("it is there").nested_subsets);
 }
 
 #[tokio::test]

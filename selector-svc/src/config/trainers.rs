@@ -17,6 +17,8 @@ pub struct TrainerEndpoint {
     pub replicas: Option<Vec<String>>,
     /// The trainer's name at a gateway; unset: `endpoint` is the trainer itself.
     pub at_gateway: Option<String>,
+    /// Several sizes of a checkpoint may be asked for in one run, where the trainer claims `nested_subsets`.
+    pub nested_runs: bool,
     /// Time one attempt to connect may take.
     pub connect_timeout: HumanDuration,
     /// Idle time after which the connection is probed; 0 for never.
@@ -42,6 +44,7 @@ impl TrainerEndpoint {
             endpoint,
             replicas: None,
             at_gateway: None,
+            nested_runs: true,
             connect_timeout,
             keepalive_interval,
             keepalive_timeout,

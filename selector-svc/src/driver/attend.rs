@@ -15,7 +15,7 @@ use crate::selection::Outcome;
 /// How long a trainer has to end a run that has had its time, and how much later than the trainer we say that it has.
 const GRACE: Duration = Duration::from_mins(1);
 
-/// An attempt whose run has ended.
+/// A run that has ended, by the attempt that it has its name of; the others that it is made for share its end.
 #[derive(Clone, Debug)]
 pub(super) struct Ended {
     pub(super) trial: usize,
@@ -28,6 +28,7 @@ impl Ended {
     pub(super) fn without_word(trial: usize, attempt: u32, outcome: Outcome, detail: impl Into<String>) -> Self {
         let end = RunEnd {
             outcome,
+            others: Vec::new(),
             detail: detail.into(),
             device_seconds: None,
             money_nanos: None,
@@ -42,6 +43,8 @@ impl Ended {
 pub(super) struct Order {
     pub(super) trial: usize,
     pub(super) attempt: u32,
+    /// Positions of all trials that it measures, that one included.
+    pub(super) trials: Vec<usize>,
     pub(super) trainer: String,
     pub(super) run_id: String,
     pub(super) spec: Spec,
@@ -56,7 +59,11 @@ pub(super) async fn attend(shared: Arc<Shared>, order: Order, live: watch::Sende
         tokio::time::sleep(shared.config.patience).await;
         lost(format!("no trainer is called {:?} any more", order.trainer))
     };
-    live.send_if_modified(|live| live.progress.remove(&order.trial).is_some());
+    live.send_if_modified(|live| {
+        let known = live.progress.len();
+        live.progress.retain(|trial, _| !order.trials.contains(trial));
+        live.progress.len() < known
+    });
     Ended {
         trial: order.trial,
         attempt: order.attempt,
@@ -107,7 +114,7 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
     let run = trainer.run(
         &order.run_id,
         order.spec.clone(),
-        sink(order.trial, live, &running_since),
+        sink(order.trials.clone(), live, &running_since),
     );
     let Some(limit) = order.spec.max_duration else {
         return run.await;
@@ -148,6 +155,7 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
         outcome: Outcome::Failed {
             failure: "DEADLINE_EXCEEDED".to_owned(),
         },
+        others: Vec::new(),
         detail: format!(
             "it ran longer than {} s, and its trainer did not end it",
             limit.as_secs()
@@ -159,7 +167,7 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
     })
 }
 
-fn sink(trial: usize, live: &watch::Sender<Live>, running_since: &Arc<Mutex<Option<Instant>>>) -> ProgressSink {
+fn sink(trials: Vec<usize>, live: &watch::Sender<Live>, running_since: &Arc<Mutex<Option<Instant>>>) -> ProgressSink {
     let (live, running_since) = (live.clone(), Arc::clone(running_since));
     Box::new(move |progress| {
         if !progress.queued {
@@ -167,7 +175,7 @@ fn sink(trial: usize, live: &watch::Sender<Live>, running_since: &Arc<Mutex<Opti
             since.get_or_insert_with(Instant::now);
         }
         live.send_modify(|live| {
-            live.progress.insert(trial, progress);
+            live.progress.extend(trials.iter().map(|trial| (*trial, progress)));
         });
     })
 }
@@ -175,6 +183,7 @@ fn sink(trial: usize, live: &watch::Sender<Live>, running_since: &Arc<Mutex<Opti
 fn lost(detail: String) -> RunEnd {
     RunEnd {
         outcome: Outcome::Lost,
+        others: Vec::new(),
         detail,
         device_seconds: None,
         money_nanos: None,
@@ -187,6 +196,7 @@ fn lost(detail: String) -> RunEnd {
 fn refused(detail: String) -> RunEnd {
     RunEnd {
         outcome: Outcome::Refused,
+        others: Vec::new(),
         detail,
         device_seconds: Some(0.0),
         money_nanos: Some(0),

@@ -1,9 +1,15 @@
-//! What the end of a run means for its trial, and what it costs. Pure.
+//! What the end of a run means for its trials, and what it costs. Pure.
 
+mod bill;
+
+use std::collections::HashSet;
+
+use self::bill::bills;
 use crate::driver::journal::doubled;
 use crate::driver::{DriverConfig, attend::Ended};
+use crate::explain;
 use crate::ports::RunEnd;
-use crate::selection::{AttemptEnd, Event, Millis, Outcome, Phase, Spending, State, Trial};
+use crate::selection::{AttemptEnd, Millis, Outcome, Phase, Spending, State, Trial};
 
 /// Most attempts at a trial, those that were preempted included.
 const MAX_ATTEMPTS: usize = 64;
@@ -11,65 +17,92 @@ const MAX_ATTEMPTS: usize = 64;
 /// Failures that are tried once more, but not again and again: the same spec will mostly fail the same way.
 const ONCE_MORE: [&str; 2] = ["EVALUATION_MISSING", "DEADLINE_EXCEEDED"];
 
-/// The event with which an attempt in hand ends; `None`: it is not in hand (any more).
-pub(super) fn settle(state: &State, ended: &Ended, config: &DriverConfig, now: Millis) -> Option<Event> {
-    let trial = state.trials.get(ended.trial)?;
-    let (attempt, in_hand) = trial.running().filter(|(attempt, _)| *attempt == ended.attempt)?;
-    let spent = cost(state, trial, in_hand.reserved, &in_hand.trainer, &ended.end);
-    let retry_at = may_go_on(state, trial, &ended.end, config).then(|| {
-        let pause = pause(trial, &ended.end, config);
-        now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
-    });
-    Some(Event::AttemptEnded(Box::new(AttemptEnd {
-        trial: ended.trial,
-        attempt,
-        outcome: ended.end.outcome.clone(),
-        spent,
-        detail: ended.end.detail.clone(),
-        retry_at: retry_at.filter(|_| !matches!(ended.end.outcome, Outcome::Observed { .. })),
-    })))
+/// What a run that has ended is for one of the attempts that it was made for.
+pub(super) struct Share {
+    trial: usize,
+    attempt: u32,
+    /// With this trial's own loss.
+    end: RunEnd,
+    spent: Spending,
+    /// The run was made for other trials as well.
+    of_several: bool,
 }
 
-/// What is charged: what the trainer told, else what was set aside, by the share of the work that was done.
-fn cost(state: &State, trial: &Trial, reserved: Spending, trainer: &str, end: &RunEnd) -> Spending {
-    let share = match end.outcome {
-        Outcome::Observed { .. } | Outcome::Lost => 1.0,
-        _ => end
-            .share_done
-            .filter(|share| share.is_finite())
-            .map_or(1.0, |share| share.clamp(0.0, 1.0)),
+/// The shares of all attempts that a run was made for; none: it is not in hand (any more).
+pub(super) fn shares(state: &State, ended: &Ended) -> Vec<Share> {
+    let leading = state.trials.get(ended.trial).and_then(Trial::running);
+    let Some((_, leading)) = leading.filter(|(attempt, _)| *attempt == ended.attempt) else {
+        return Vec::new();
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of sizes below 2^53, which are whole and not negative"
-    )]
-    let examples = (reserved.examples as f64 * share).ceil() as u64;
-    let told = end
-        .device_seconds
-        .filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-    let device_seconds = told.unwrap_or(reserved.device_seconds * share);
-    let model = state.prepared.as_ref().and_then(|prepared| {
-        let facts = prepared.contenders.get(trial.contender)?;
-        facts.costs.get(trainer)
-    });
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-    let priced = |seconds: f64| {
-        model.map(|model| ((seconds * model.nanos_per_second as f64).ceil() as i64).saturating_add(model.nanos_per_run))
-    };
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-    let by_share = (reserved.money_nanos as f64 * share).ceil() as i64;
-    let money = end.money_nanos.filter(|money| *money >= 0);
-    Spending {
-        examples: examples.min(reserved.examples),
-        example_parameters: reserved.example_parameters * share,
-        device_seconds,
-        money_nanos: money.or_else(|| told.and_then(priced)).unwrap_or(by_share).max(0),
+    let members = state.runs_in_hand().remove(leading.run_id.as_str()).unwrap_or_default();
+    let trials: Vec<&Trial> = members
+        .iter()
+        .filter_map(|(trial, _)| state.trials.get(*trial))
+        .collect();
+    let end = whole(&trials, &ended.end);
+    let several = members.len() > 1;
+    let each = members.iter().zip(&trials).zip(bills(state, &trials, &end));
+    each.map(|(((trial, attempt), measured), spent)| Share {
+        trial: *trial,
+        attempt: *attempt,
+        end: own(measured, &end, members.len()),
+        spent,
+        of_several: several,
+    })
+    .collect()
+}
+
+/// The end of a run, unless it is said to have succeeded without a loss for every trial: such a word is worth nothing.
+fn whole(trials: &[&Trial], end: &RunEnd) -> RunEnd {
+    let missing = trials.iter().find(|trial| end.loss_at(trial.data_size).is_none());
+    match missing.filter(|_| matches!(end.outcome, Outcome::Observed { .. })) {
+        None => end.clone(),
+        Some(trial) => RunEnd {
+            outcome: Outcome::Refused,
+            others: Vec::new(),
+            detail: format!(
+                "the trainer breaks its contract: a run that succeeded has no loss for {} examples",
+                trial.data_size
+            ),
+            may_be_retried: true,
+            ..end.clone()
+        },
     }
 }
 
+/// The end of a run as that of one of its trials.
+fn own(trial: &Trial, end: &RunEnd, sizes: usize) -> RunEnd {
+    let mut own = end.clone();
+    match (&mut own.outcome, end.loss_at(trial.data_size)) {
+        (Outcome::Observed { observation, .. }, Some(measured)) => *observation = measured,
+        _ if sizes > 1 => {
+            own.detail = format!("one run for {}: {}", explain::count(sizes, "size", "sizes"), end.detail);
+        }
+        _ => {}
+    }
+    own
+}
+
+/// How an attempt in hand ends; `None`: it is not in hand (any more).
+pub(super) fn settle(state: &State, share: &Share, config: &DriverConfig, now: Millis) -> Option<AttemptEnd> {
+    let trial = state.trials.get(share.trial)?;
+    let (attempt, _) = trial.running().filter(|(attempt, _)| *attempt == share.attempt)?;
+    let retry_at = may_go_on(state, trial, share, config).then(|| {
+        let pause = pause(trial, &share.end, config);
+        now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+    });
+    Some(AttemptEnd {
+        trial: share.trial,
+        attempt,
+        outcome: share.end.outcome.clone(),
+        spent: share.spent,
+        detail: share.end.detail.clone(),
+        retry_at: retry_at.filter(|_| !matches!(share.end.outcome, Outcome::Observed { .. })),
+    })
+}
+
 /// Whether another attempt follows one that ended so.
-fn may_go_on(state: &State, trial: &Trial, end: &RunEnd, config: &DriverConfig) -> bool {
+fn may_go_on(state: &State, trial: &Trial, share: &Share, config: &DriverConfig) -> bool {
     let out = state
         .withdrawn
         .iter()
@@ -80,26 +113,33 @@ fn may_go_on(state: &State, trial: &Trial, end: &RunEnd, config: &DriverConfig) 
     // The one that ends now is the last in the list, without an end.
     let before = trial.attempts.iter().filter_map(|attempt| attempt.end.as_ref());
     let counted = before.clone().filter(|end| end.outcome != Outcome::Preempted).count();
-    let in_all: usize = state
+    // A run for several trials has failed once, however they are tried again.
+    let replaced = state
         .trials
         .iter()
-        .map(|trial| trial.attempts.len().saturating_sub(1))
-        .sum();
+        .flat_map(|trial| trial.attempts.iter().rev().skip(1));
+    let in_all = replaced
+        .map(|attempt| attempt.run_id.as_str())
+        .collect::<HashSet<_>>()
+        .len();
     let allowed = f64::from(config.retries) + config.retries_per_trial.max(0.0) * state.trials.len() as f64;
     if in_all as f64 >= allowed {
         return false;
     }
-    match &end.outcome {
+    let tries_left = counted + 1 < state.spec.max_attempts as usize;
+    match &share.end.outcome {
         Outcome::Observed { .. } => false,
         // Not the run's fault; the selection's own bound holds.
         Outcome::Preempted => true,
         Outcome::Failed { failure } if ONCE_MORE.contains(&failure.as_str()) => {
             let failed_so =
                 |outcome: &Outcome| matches!(outcome, Outcome::Failed { failure: other } if other == failure);
-            counted + 1 < state.spec.max_attempts as usize && !before.clone().any(|end| failed_so(&end.outcome))
+            tries_left && !before.clone().any(|end| failed_so(&end.outcome))
         }
+        // Who refuses several sizes may take one.
+        Outcome::Refused if share.of_several => tries_left,
         Outcome::Failed { .. } | Outcome::Lost | Outcome::Cancelled | Outcome::Refused => {
-            end.may_be_retried && counted + 1 < state.spec.max_attempts as usize
+            share.end.may_be_retried && tries_left
         }
     }
 }

@@ -4,45 +4,48 @@ use std::collections::BTreeSet;
 
 use super::attend::Ended;
 use super::journal::{Batch, Halt};
-use super::settle::settle;
+use super::settle::{settle, shares};
 use super::slots::{Member, Permit, Slots};
+use super::together::Together;
 use super::{DriverConfig, Shared};
 use crate::curve::DataSize;
 use crate::order;
 use crate::policy::{Exclusion, ExclusionReason};
 use crate::selection::spending::Unit;
 use crate::selection::{
-    CostModel, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, Wait,
-    WaitReason, WorkMode,
+    AttemptEnd, CostModel, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State,
+    TrialStatus, Wait, WaitReason, WorkMode,
 };
 use crate::store::KnownLoss;
 
-/// Slots that were taken for runs that are about to be scheduled: trial, attempt.
+/// Slots that were taken for runs that are about to be scheduled: trial and attempt that the run has its name of.
 pub(super) type Permits = Vec<((usize, u32), Permit)>;
 
-/// Takes the ends of attempts in; those that are not in hand (any more) are passed over.
+/// Takes the ends of runs in, for all attempts that they were made for; those that are not in hand (any more) are passed over.
 pub(super) fn take_ends(mut batch: Batch, id: &str, ends: &[Ended], config: &DriverConfig) -> Result<Batch, Halt> {
     for ended in ends {
-        let Some(event) = settle(&batch.state, ended, config, batch.at) else {
-            continue;
-        };
-        batch.losses.extend(known_loss(&batch.state, id, ended));
-        batch = batch.with(event)?;
+        for share in shares(&batch.state, ended) {
+            let Some(end) = settle(&batch.state, &share, config, batch.at) else {
+                continue;
+            };
+            batch.losses.extend(known_loss(&batch.state, id, &end));
+            batch = batch.with(Event::AttemptEnded(Box::new(end)))?;
+        }
     }
     Ok(batch)
 }
 
 /// What later selections may take over: only losses of the very model and data that were told when this one was prepared.
-fn known_loss(state: &State, id: &str, ended: &Ended) -> Option<KnownLoss> {
+fn known_loss(state: &State, id: &str, end: &AttemptEnd) -> Option<KnownLoss> {
     let Outcome::Observed {
         observation,
         model_digest,
         data_digest,
-    } = &ended.end.outcome
+    } = &end.outcome
     else {
         return None;
     };
-    let trial = state.trials.get(ended.trial)?;
+    let trial = state.trials.get(end.trial)?;
     let prepared = state.prepared.as_ref()?;
     let facts = prepared.contenders.get(trial.contender)?;
     if *model_digest != facts.model_digest || *data_digest != prepared.data_digest {
@@ -126,13 +129,19 @@ pub(super) fn schedule(
         return Ok(batch);
     }
     let state = &batch.state;
-    let in_hand = state.trials.iter().filter(|trial| trial.running().is_some()).count();
+    let in_hand = state.runs_in_hand().len();
     let parallelism = state.spec.parallelism.map_or(usize::MAX, |most| most.max(1) as usize);
     let mut planned = Spending::ZERO;
-    let mut attempts = Vec::new();
-    for trial in trials.iter().copied().filter(|trial| is_waiting(state, *trial)) {
-        if in_hand + attempts.len() >= parallelism {
+    let (mut attempts, mut runs) = (Vec::new(), 0);
+    let waiting = trials.iter().copied().filter(|trial| is_waiting(state, *trial));
+    let mut together = Together::new(state, shared, waiting.clone());
+    for trial in waiting {
+        if in_hand + runs >= parallelism {
             break;
+        }
+        // It may have gone with a larger one.
+        if !together.waits(trial) {
+            continue;
         }
         let Offer::Now(trainers) = offer(state, shared, trial, planned) else {
             // In the order of the plan: a cheaper one does not overtake.
@@ -142,10 +151,22 @@ pub(super) fn schedule(
             wanted.extend(trainers);
             continue;
         };
-        let attempt = attempt_of(state, shared, id, trial, permit.trainer());
-        planned = planned.plus(attempt.reserved);
-        permits.push(((trial, attempt.attempt), permit));
-        attempts.push(attempt);
+        let mut set_aside = planned.plus(price_of(state, trial, permit.trainer()));
+        let members = together.take(trial, permit.trainer(), |other| {
+            let offer = offer(state, shared, other, set_aside);
+            let may = matches!(offer, Offer::Now(able) if able.iter().any(|name| name == permit.trainer()));
+            set_aside = set_aside.plus(if may {
+                price_of(state, other, permit.trainer())
+            } else {
+                Spending::ZERO
+            });
+            may
+        });
+        let run = run_of(state, shared, id, &members, permit.trainer());
+        planned = run.iter().fold(planned, |sum, attempt| sum.plus(attempt.reserved));
+        permits.extend(run.last().map(|largest| ((largest.trial, largest.attempt), permit)));
+        attempts.extend(run);
+        runs += 1;
     }
     if attempts.is_empty() {
         return Ok(batch);
@@ -211,21 +232,44 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
     Offer::Now(fresh)
 }
 
-fn attempt_of(state: &State, shared: &Shared, id: &str, trial: usize, trainer: &str) -> ScheduledAttempt {
+/// What a trial is expected to cost at a trainer.
+fn price_of(state: &State, trial: usize, trainer: &str) -> Spending {
+    let waiting = state.trials.get(trial);
+    waiting.map_or(Spending::ZERO, |trial| {
+        price(state, trial.contender, trial.data_size, trainer)
+    })
+}
+
+/// Attempts at trials that one run measures, ascending by size: it has the id of the last. Each has its own price set aside, which
+/// together is at least what one run costs.
+fn run_of(state: &State, shared: &Shared, id: &str, trials: &[usize], trainer: &str) -> Vec<ScheduledAttempt> {
+    let attempts = trials.iter().map(|trial| attempt_of(state, id, *trial, trainer));
+    let mut attempts: Vec<ScheduledAttempt> = attempts.collect();
+    let Some(largest) = attempts.last() else {
+        return attempts;
+    };
+    // A run belongs to one of a trainer's processes by its id: not to one that is known to be away.
+    let place = shared.parts.trainers.get(trainer);
+    let is_there = |run_id: &String| place.is_none_or(|place| place.reaches(Some(run_id)) != Some(false));
+    let mut ids = order::run_ids(state, id, largest.trial, largest.attempt);
+    let run_id = ids.find(is_there).unwrap_or_else(|| largest.run_id.clone());
+    for attempt in &mut attempts {
+        attempt.run_id.clone_from(&run_id);
+    }
+    attempts
+}
+
+fn attempt_of(state: &State, id: &str, trial: usize, trainer: &str) -> ScheduledAttempt {
     let planned = state.trials.get(trial);
     let (contender, size, before) = planned.map_or((0, DataSize::ZERO, 0), |trial| {
         (trial.contender, trial.data_size, trial.attempts.len())
     });
     let attempt = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
-    // A run belongs to one of a trainer's processes by its id: not to one that is known to be away.
-    let place = shared.parts.trainers.get(trainer);
-    let found = order::run_ids(state, id, trial, attempt)
-        .find(|run_id| place.is_none_or(|place| place.reaches(Some(run_id)) != Some(false)));
     ScheduledAttempt {
         trial,
         attempt,
         trainer: trainer.to_owned(),
-        run_id: found.unwrap_or_else(|| order::run_id(state, id, trial, attempt)),
+        run_id: order::run_id(state, id, trial, attempt),
         reserved: price(state, contender, size, trainer),
         lease_until: None,
     }

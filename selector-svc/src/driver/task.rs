@@ -40,7 +40,7 @@ pub(super) struct Task {
     race: Option<Race>,
     member: Member,
     runs: JoinSet<Ended>,
-    /// Runs in our hands, with their slots.
+    /// Runs in our hands, with their slots; here and below by the attempts that they have their names of.
     attending: HashMap<(usize, u32), Option<Permit>>,
     ids: HashMap<Id, (usize, u32)>,
     followed: HashSet<(usize, u32)>,

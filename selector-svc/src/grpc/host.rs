@@ -121,7 +121,8 @@ pub fn trainers(
     let mut found: BTreeMap<String, Arc<dyn Trainer>> = BTreeMap::new();
     for (name, endpoint) in endpoints {
         let client = client(endpoint, config.trainer_patience.get())?;
-        let trainer = RemoteTrainer::new(name.clone(), client, endpoint.processes());
+        let trainer =
+            RemoteTrainer::new(name.clone(), client, endpoint.processes()).with_nested_runs(endpoint.nested_runs);
         found.insert(name.clone(), Arc::new(trainer));
     }
     Ok(found)

@@ -1,5 +1,7 @@
 //! Where a selection stands: what its events add up to.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{DataSize, Observation};
@@ -285,6 +287,23 @@ impl State {
     pub fn trial(&self, contender: usize, data_size: DataSize) -> Option<usize> {
         let is = |trial: &Trial| trial.contender == contender && trial.data_size == data_size;
         self.trials.iter().position(is)
+    }
+
+    /// Runs in hand by their ids, each with the attempts (position of the trial, number) that it is made for, ascending by size. More than
+    /// one where a trainer measures several sizes of a contender in one run: the run has the id of the largest one's attempt then.
+    #[must_use]
+    pub fn runs_in_hand(&self) -> BTreeMap<&str, Vec<(usize, u32)>> {
+        let mut runs: BTreeMap<&str, Vec<(usize, u32)>> = BTreeMap::new();
+        for (index, trial) in self.trials.iter().enumerate() {
+            if let Some((attempt, in_hand)) = trial.running() {
+                runs.entry(&in_hand.run_id).or_default().push((index, attempt));
+            }
+        }
+        let size = |(trial, _): &(usize, u32)| self.trials.get(*trial).map(|trial| trial.data_size);
+        for members in runs.values_mut() {
+            members.sort_by_key(size);
+        }
+        runs
     }
 
     /// Losses of a contender, ascending by size.

@@ -120,6 +120,7 @@ impl Teller {
 fn lost(error: &TrainerError) -> RunEnd {
     RunEnd {
         outcome: Outcome::Lost,
+        others: Vec::new(),
         detail: error.to_string(),
         device_seconds: None,
         money_nanos: None,
@@ -132,6 +133,7 @@ fn lost(error: &TrainerError) -> RunEnd {
 pub(super) fn refused(lie: &Lie) -> RunEnd {
     RunEnd {
         outcome: Outcome::Refused,
+        others: Vec::new(),
         detail: format!("the trainer breaks its contract: {}", lie.0),
         device_seconds: None,
         money_nanos: None,

@@ -145,9 +145,13 @@ fn checked_end(run: &wire::TrainingRun, sizes: &[i64]) -> Result<RunEnd, Lie> {
     use wire::TrainingRunState as State;
     let (device_seconds, money_nanos) = cost(run.cost.as_ref())?;
     let share_done = share_done(run);
+    let mut others = Vec::new();
     let (outcome, may_be_retried) = match run.state() {
         State::Succeeded => {
-            let observation = observation(&run.evaluations, sizes)?;
+            let measured = sizes.iter().map(|size| observation(&run.evaluations, *size));
+            others = measured.collect::<Result<Vec<Observation>, Lie>>()?;
+            // Sizes ascend.
+            let observation = others.pop().ok_or_else(|| Lie("it was asked for no size".to_owned()))?;
             let outcome = Outcome::Observed {
                 observation,
                 model_digest: run.model_digest.clone(),
@@ -172,6 +176,7 @@ fn checked_end(run: &wire::TrainingRun, sizes: &[i64]) -> Result<RunEnd, Lie> {
     };
     Ok(RunEnd {
         outcome,
+        others,
         detail: run.detail.clone(),
         device_seconds,
         money_nanos,
@@ -223,13 +228,12 @@ fn share_done(run: &wire::TrainingRun) -> Option<f64> {
     Some((step as f64 / total as f64).clamp(0.0, 1.0))
 }
 
-/// The held-out loss of the one size that was asked for.
-fn observation(evaluations: &[wire::Evaluation], sizes: &[i64]) -> Result<Observation, Lie> {
+/// The held-out loss of a size that was asked for.
+fn observation(evaluations: &[wire::Evaluation], wanted: i64) -> Result<Observation, Lie> {
     let held_out = || {
         let kind = wire::EvaluationKind::HeldOut;
         evaluations.iter().filter(move |evaluation| evaluation.kind() == kind)
     };
-    let wanted = sizes.last().copied().unwrap_or(0);
     let found = held_out().rev().find(|evaluation| evaluation.data_size == wanted);
     let Some(found) = found else {
         let others: Vec<i64> = held_out().map(|evaluation| evaluation.data_size).take(8).collect();

@@ -7,7 +7,7 @@ use selector_svc::selection::{SelectionSpec, State};
 use selector_svc::store::memory::fault::{Effect, Fault, Moment};
 
 use crate::trainer::Point;
-use crate::world::{World, answer, check_books, spec_with, succeeded};
+use crate::world::{World, answer, check_books, runs, spec_with, succeeded};
 
 /// Several rounds of eight.
 fn asked() -> SelectionSpec {
@@ -36,50 +36,66 @@ async fn check(world: &World, wanted: &State, attempts_as_well: bool, where_: &s
     if attempts_as_well {
         assert_eq!(state.spent.examples, wanted.spent.examples, "{where_}");
         let made: u64 = world.trainers.iter().map(|trainer| trainer.completed()).sum();
-        let attempts: usize = state.trials.iter().map(|trial| trial.attempts.len()).sum();
-        assert_eq!(made, attempts as u64, "{where_}");
+        assert_eq!(made, runs(&state).len() as u64, "{where_}");
     }
 }
+
+/// With trainers that take one size a run, and with trainers that take several.
+const KINDS: [fn() -> World; 2] = [|| World::new(2, 2), || World::nested(2, 1)];
 
 #[tokio::test(start_paused = true)]
 async fn killed_at_every_append() {
     let wanted = undisturbed(asked()).await;
     assert!(wanted.rounds.len() > 2, "{} rounds", wanted.rounds.len());
+    for kind in KINDS {
+        let kills = killed_at_appends(kind, &wanted).await;
+        assert!(kills > 12, "{kills}");
+    }
+}
+
+async fn killed_at_appends(kind: fn() -> World, wanted: &State) -> u32 {
     let mut kills = 0;
     for moment in [Moment::Before, Moment::After] {
         for nth in 1.. {
-            let mut world = World::new(2, 2);
+            let mut world = kind();
             let kill = Arc::clone(&world.kill);
             world.store.on_fault(Box::new(move |_| kill.notify_one()));
             world.store.inject(Fault::append(nth, moment, Effect::Hang));
             world.create("s", asked()).await;
             let at_work = world.start();
             world.until_ended(&["s"], at_work).await.kill().await;
-            check(&world, &wanted, true, &format!("append {nth}, {moment:?}")).await;
+            check(&world, wanted, true, &format!("append {nth}, {moment:?}")).await;
             if world.store.faults_met() == 0 {
                 break;
             }
             kills += 1;
         }
     }
-    assert!(kills > 20, "{kills}");
+    kills
 }
 
 #[tokio::test(start_paused = true)]
 async fn killed_at_every_call_of_a_trainer() {
     let wanted = undisturbed(asked()).await;
+    for kind in KINDS {
+        let kills = killed_at_calls(kind, &wanted).await;
+        assert!(kills > 40, "{kills}");
+    }
+}
+
+async fn killed_at_calls(kind: fn() -> World, wanted: &State) -> u32 {
     let mut kills = 0;
     for point in [Point::Before, Point::Created, Point::After] {
         for victim in 0..2 {
             let mut misses = 0;
             // The trainers are alike: of the second one, some calls.
             for call in (1..).step_by(1 + 4 * victim) {
-                let mut world = World::new(2, 2);
+                let mut world = kind();
                 world.trainers[victim].kill_at(call, point);
                 world.create("s", asked()).await;
                 let at_work = world.start();
                 world.until_ended(&["s"], at_work).await.kill().await;
-                check(&world, &wanted, true, &format!("call {call} of {victim}, {point:?}")).await;
+                check(&world, wanted, true, &format!("call {call} of {victim}, {point:?}")).await;
                 if world.trainers[victim].was_killed() {
                     kills += 1;
                     misses = 0;
@@ -93,14 +109,17 @@ async fn killed_at_every_call_of_a_trainer() {
             }
         }
     }
-    assert!(kills > 40, "{kills}");
+    kills
 }
 
 #[tokio::test(start_paused = true)]
 async fn killed_again_and_again() {
     let wanted = undisturbed(asked()).await;
-    for millis in [37, 111, 333, 1_003] {
-        let mut world = World::new(2, 2);
+    for (kind, millis) in KINDS
+        .iter()
+        .flat_map(|kind| [37, 111, 333, 1_003].map(|millis| (kind, millis)))
+    {
+        let mut world = kind();
         world.create("s", asked()).await;
         let mut at_work = world.start();
         for _ in 0..500 {
@@ -123,8 +142,11 @@ async fn trainers_lose_their_runs() {
     for (policy, examples, same) in [("exhaustive", 16 * 4_096, true), ("geometric", 5 * 4_096, false)] {
         let asked = spec_with(8, policy, examples);
         let wanted = undisturbed(asked.clone()).await;
-        for after in [10, 200, 900, 2_500] {
-            let mut world = World::new(2, 2);
+        for (kind, after) in KINDS
+            .iter()
+            .flat_map(|kind| [10, 200, 900, 2_500].map(|after| (kind, after)))
+        {
+            let mut world = kind();
             world.create("s", asked.clone()).await;
             let at_work = world.start();
             let trainers = world.trainers.clone();

@@ -7,5 +7,6 @@ mod crash;
 mod faults;
 mod life;
 mod load;
+mod together;
 mod trainer;
 mod world;

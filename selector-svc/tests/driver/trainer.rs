@@ -18,8 +18,10 @@ use trainer_kit::spec::{MethodKind, Spec};
 /// What a run does.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Behaviour {
-    /// It ends with the table's loss.
+    /// It ends with the table's losses.
     Succeed,
+    /// It says that it succeeded, and tells the loss of the largest size only.
+    Partly,
     /// It ends so, after half of its time.
     End(Outcome, bool),
     /// It never ends, and does not hear.
@@ -60,6 +62,8 @@ struct Book {
     kill_at: Option<(u64, Point)>,
     behave: Behave,
     completed: u64,
+    /// One run may report several sizes.
+    nested: bool,
 }
 
 /// The trainer.
@@ -88,6 +92,7 @@ impl Scripted {
                 kill_at: None,
                 behave: Box::new(|_, _| Behaviour::Succeed),
                 completed: 0,
+                nested: false,
             }),
             kill,
             changed: Notify::new(),
@@ -112,6 +117,18 @@ impl Scripted {
     /// Whether the kill was met; it is not set any more then.
     pub(crate) fn was_killed(&self) -> bool {
         self.book().kill_at.is_none()
+    }
+
+    /// It claims that one run may report several sizes.
+    pub(crate) fn claim_nested(&self) {
+        self.book().nested = true;
+    }
+
+    /// How many sizes each of its runs was asked for, by their ids.
+    pub(crate) fn sizes(&self) -> BTreeMap<String, usize> {
+        let book = self.book();
+        let runs = book.runs.iter();
+        runs.map(|(id, run)| (id.clone(), run.spec.data_sizes.len())).collect()
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
@@ -179,6 +196,12 @@ impl Scripted {
             }
         }
         let mut book = self.book();
+        if spec.data_sizes.is_empty() || !spec.data_sizes.is_sorted_by(|a, b| a < b) {
+            wrong.push(format!("{run_id} asks for {:?}", spec.data_sizes));
+        }
+        if spec.data_sizes.len() > 1 && !book.nested {
+            wrong.push(format!("{run_id} asks for several sizes, which was not claimed"));
+        }
         if let Some(known) = book.runs.get(run_id) {
             if known.spec != *spec {
                 wrong.push(format!("{run_id} came with two specs"));
@@ -205,12 +228,17 @@ impl Scripted {
 
     fn success(spec: &Spec) -> RunEnd {
         let size = Self::size(spec);
+        let measured = |size: u64| {
+            Observation::new(
+                DataSize::new(size).unwrap(),
+                Loss::new(loss(&spec.candidate_id, size)).unwrap(),
+            )
+        };
+        let sizes = spec.data_sizes.iter().map(|size| u64::try_from(*size).unwrap());
         RunEnd {
+            others: sizes.filter(|other| *other != size).map(measured).collect(),
             outcome: Outcome::Observed {
-                observation: Observation::new(
-                    DataSize::new(size).unwrap(),
-                    Loss::new(loss(&spec.candidate_id, size)).unwrap(),
-                ),
+                observation: measured(size),
                 model_digest: format!("sha256:{}", spec.model.uri),
                 data_digest: "sha256:data".to_owned(),
             },
@@ -238,6 +266,13 @@ impl Scripted {
             }
             Behaviour::End(outcome, again) => (end(outcome.clone(), *again, Some(0.5)), run.started + whole / 2),
             Behaviour::Hang => return Err(Instant::now() + Duration::from_hours(1)),
+            Behaviour::Partly => {
+                let partly = RunEnd {
+                    others: Vec::new(),
+                    ..Self::success(&run.spec)
+                };
+                (partly, run.started + whole)
+            }
             _ => (Self::success(&run.spec), run.started + whole),
         };
         if at > Instant::now() {
@@ -305,6 +340,7 @@ pub(crate) fn loss(candidate: &str, size: u64) -> f64 {
 pub(crate) fn end(outcome: Outcome, may_be_retried: bool, share_done: Option<f64>) -> RunEnd {
     RunEnd {
         outcome,
+        others: Vec::new(),
         detail: "as told".to_owned(),
         device_seconds: None,
         money_nanos: None,
@@ -327,7 +363,7 @@ impl Trainer for Scripted {
                 implementation: "scripted 1".to_owned(),
                 slots: self.slots,
                 methods: vec![MethodKind::Full],
-                nested_subsets: false,
+                nested_subsets: self.book().nested,
                 deterministic: true,
                 estimates: true,
                 data_size_max: None,

@@ -1,6 +1,6 @@
 //! A store, trainers, and drivers that come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -85,6 +85,15 @@ impl World {
             jump,
             lives: 0,
         }
+    }
+
+    /// All trainers claim that a run may report several sizes.
+    pub(crate) fn nested(trainers: usize, slots: u32) -> Self {
+        let world = Self::new(trainers, slots);
+        for trainer in &world.trainers {
+            trainer.claim_nested();
+        }
+        world
     }
 
     pub(crate) fn config(owner: u32) -> DriverConfig {
@@ -221,13 +230,25 @@ pub(crate) fn check_books(events: &[StoredEvent]) -> State {
         "a trial is lost"
     );
     assert_eq!(state.reserved, Spending::ZERO);
-    let mut run_ids = Vec::new();
+    let mut runs = BTreeMap::new();
     let mut spent = Spending::ZERO;
     for trial in &state.trials {
         let mut observed = 0;
         for attempt in &trial.attempts {
-            run_ids.push(attempt.run_id.clone());
             let end = attempt.end.as_ref().expect("every attempt has one end");
+            let outcome = std::mem::discriminant(&end.outcome);
+            let run = (
+                trial.contender,
+                attempt.trainer.clone(),
+                attempt.started,
+                end.at,
+                outcome,
+            );
+            let (known, sizes) = runs
+                .entry(attempt.run_id.clone())
+                .or_insert_with(|| (run.clone(), BTreeSet::new()));
+            assert_eq!(*known, run, "a run begins and ends for all of its sizes at once");
+            assert!(sizes.insert(trial.data_size), "an id is used twice");
             spent = spent.plus(end.spent);
             observed += usize::from(matches!(end.outcome, Outcome::Observed { .. }));
         }
@@ -236,13 +257,15 @@ pub(crate) fn check_books(events: &[StoredEvent]) -> State {
             assert_eq!(observed, usize::from(trial.reused_from.is_none()));
         }
     }
-    let all = run_ids.len();
-    run_ids.sort();
-    run_ids.dedup();
-    assert_eq!(run_ids.len(), all, "an id is used twice");
     assert_eq!(spent.examples, state.spent.examples);
     assert!((spent.device_seconds - state.spent.device_seconds).abs() < 1e-6);
     state
+}
+
+/// Ids of all runs that were made.
+pub(crate) fn runs(state: &State) -> BTreeSet<String> {
+    let attempts = state.trials.iter().flat_map(|trial| &trial.attempts);
+    attempts.map(|attempt| attempt.run_id.clone()).collect()
 }
 
 /// The order of the last decision, and the choice.

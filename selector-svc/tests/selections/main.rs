@@ -13,6 +13,7 @@ mod asking;
 mod changing;
 mod creating;
 mod life;
+mod nested;
 mod refusals;
 mod support;
 mod watching;

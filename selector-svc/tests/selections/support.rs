@@ -97,21 +97,26 @@ impl Drop for Folder {
 
 /// A simulated trainer that gets so many simulated seconds done in a second.
 pub(crate) async fn trainer(speed: f64) -> Served {
+    let config = simulation(speed);
+    Served::start(|context| trainer_sim::grpc::app(&config, context)).await
+}
+
+/// How it simulates.
+pub(crate) fn simulation(speed: f64) -> SimulationConfig {
     let laws = [
         "sim://steep=40,12,0.5,0.9",
         "sim://middling=30,12,0.42,1.2",
         "sim://flat=20,10,0.3,1.6",
         "sim://level=8,5,0.2,2.1",
     ];
-    let config = SimulationConfig {
+    SimulationConfig {
         speed,
         laws: laws.join(";"),
         noise: 0.001,
         slots_per_device: 4,
         progress_interval: HumanDuration::from_secs(1),
         ..SimulationConfig::default()
-    };
-    Served::start(|context| trainer_sim::grpc::app(&config, context)).await
+    }
 }
 
 /// How selectors of tests behave: they hurry.
@@ -159,7 +164,12 @@ impl World {
     }
 
     pub(crate) async fn new(speed: f64) -> Self {
-        let (trainer, store) = (trainer(speed).await, memory());
+        Self::on(trainer(speed).await).await
+    }
+
+    /// On a trainer of one's own.
+    pub(crate) async fn on(trainer: Served) -> Self {
+        let store = memory();
         let selector = selector(Arc::clone(&store) as Arc<dyn Store>, Some(&trainer)).await;
         Self {
             client: selector.client(),

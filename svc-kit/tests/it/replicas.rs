@@ -142,7 +142,11 @@ async fn calls_with_a_key_wait_for_their_replica() {
     call(&transport, "Sleep", "0").await.expect("others go elsewhere");
     assert_eq!(finds(), (Some(false), Some(true)), "known without asking");
     let others = (0..20).map(|n| format!("run-1-{n}"));
-    assert!(others.into_iter().any(|key| transport.reaches(Some(&key)) == Some(true)));
+    assert!(
+        others
+            .into_iter()
+            .any(|key| transport.reaches(Some(&key)) == Some(true))
+    );
     let back = again_on(address, &echoes[home]).await;
     eventually("the key's replica answers again", async || {
         call_with(&transport, "Sleep", keyed()).await.is_ok()

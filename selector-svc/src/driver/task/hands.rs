@@ -16,6 +16,7 @@ impl Task {
     pub(super) fn act(&mut self) {
         let state = self.journal.state();
         let external = state.spec.work_mode == WorkMode::AskTell;
+        let runs = state.runs_in_hand();
         let mut orders = Vec::new();
         let mut cancel = Vec::new();
         for action in due(state, self.journal.clock().now()) {
@@ -27,6 +28,11 @@ impl Task {
             let Some(in_hand) = state.trials.get(key.0).and_then(|trial| trial.attempts.last()) else {
                 continue;
             };
+            // Attempts that share a run are one: the largest stands for all.
+            let members = runs
+                .get(in_hand.run_id.as_str())
+                .filter(|members| members.last() == Some(&key));
+            let Some(members) = members else { continue };
             let names = (in_hand.trainer.clone(), in_hand.run_id.clone());
             if external {
                 if cancelled {
@@ -40,7 +46,8 @@ impl Task {
                 orders.push(Order {
                     trial: key.0,
                     attempt: key.1,
-                    spec: order::run_spec(state, self.journal.id(), key.0, key.1),
+                    trials: members.iter().map(|(trial, _)| *trial).collect(),
+                    spec: order::run_spec(state, self.journal.id(), members),
                     trainer: names.0.clone(),
                     run_id: names.1.clone(),
                 });

@@ -1,6 +1,6 @@
 //! Selections as callers see them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use finepick_proto::selector::v1 as wire;
 use finepick_proto::types::v1 as types;
@@ -161,7 +161,8 @@ fn detail(phase: &Phase, wait: &Wait) -> String {
 #[derive(Default)]
 struct Told<'a> {
     curve: Vec<types::Observation>,
-    active: i32,
+    /// Ids of its runs in hand: one that measures several sizes is one.
+    runs: BTreeSet<&'a str>,
     progress: Option<f64>,
     judged: Option<&'a JudgedRecord>,
     withdrawn: Option<&'a Exclusion>,
@@ -173,8 +174,8 @@ fn told(view: &View) -> HashMap<usize, Told<'_>> {
     for (index, trial) in state.trials.iter().enumerate() {
         let told = all.entry(trial.contender).or_default();
         told.curve.extend(trial.observation().map(observation));
-        if trial.running().is_some() {
-            told.active = told.active.saturating_add(1);
+        if let Some((_, attempt)) = trial.running() {
+            told.runs.insert(&attempt.run_id);
             let share = view.progress.get(&index).and_then(|progress| {
                 let total = progress.total.filter(|total| *total > 0)?;
                 Some((progress.step as f64 / total as f64).clamp(0.0, 1.0))
@@ -228,7 +229,7 @@ fn contenders(view: &View) -> Vec<wire::Contender> {
                     .or_else(|| dropped.map(|judged| judged.reason.clone()))
                     .unwrap_or_default(),
                 observations: curve,
-                active_runs: told.active,
+                active_runs: wire_count(told.runs.len()),
                 predicted_loss: told.judged.and_then(|judged| judged.log_score).map(f64::exp),
                 progress: told.progress,
                 parameters: parameters(&state.spec, state.prepared.as_ref(), position),
