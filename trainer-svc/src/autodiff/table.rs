@@ -11,7 +11,7 @@ pub(super) type Rule = fn(&mut Site<'_, '_>) -> Result<(), GraphError>;
 pub(super) struct Row {
     /// The operator's name in ONNX.
     pub(super) operator: &'static str,
-    /// Its rule; none where the outputs are not floats.
+    /// Its rule; none where nothing is differentiated.
     pub(super) rule: Option<Rule>,
     /// Cases that check the rule.
     #[cfg(test)]
@@ -32,7 +32,8 @@ macro_rules! table {
     };
 }
 
-/// The table. Operators after the semicolon make booleans, through which nothing is differentiated.
+/// The table. Operators after the semicolon make booleans, through which nothing is differentiated, or stand only in graphs that have
+/// been made ready for a provider.
 pub(super) const TABLE: &[Row] = table! {
     "Add" => add,
     "Sub" => sub,
@@ -67,6 +68,7 @@ pub(super) const TABLE: &[Row] = table! {
     ;
     "Equal",
     "Greater",
+    "ReduceL2",
 };
 
 /// The operator's rule.

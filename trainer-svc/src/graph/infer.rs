@@ -81,7 +81,10 @@ fn infer(op: &Op, inputs: &[(ElementType, &[usize])]) -> Result<Vec<Type>, Strin
             ..
         } => gemm(*transpose_a, *transpose_b, inputs),
         Op::MatMul => matmul(inputs),
-        Op::ReduceSum { axes, keep_dims } | Op::ReduceMean { axes, keep_dims } | Op::ReduceMax { axes, keep_dims } => {
+        Op::ReduceSum { axes, keep_dims }
+        | Op::ReduceMean { axes, keep_dims }
+        | Op::ReduceMax { axes, keep_dims }
+        | Op::ReduceL2 { axes, keep_dims } => {
             let [x] = take(inputs)?;
             Ok(vec![(x.0, reduce(x.1, axes, *keep_dims)?)])
         }

@@ -1,16 +1,23 @@
-//! The same graph without the forms of operators that a provider refuses.
+//! The same graph without the forms of operators that a provider refuses, and in forms that it runs faster.
+
+mod gates;
+
+use std::collections::BTreeMap;
 
 use super::{Graph, GraphError, Node, Op, ValueId};
 use crate::tensor::Elements;
 
 impl Graph {
     /// For `OpenVINO`, whose provider takes neither a layer norm that also gives mean and deviation, nor a sum that leaves a scalar.
-    /// The values keep their names and ids.
+    /// It makes one loop of what is computed element by element, so that the way to memory is what such a loop costs: activations are
+    /// computed again for their derivatives, and squares that are only summed are not written down. The values keep their names and ids.
     ///
     /// # Errors
     /// None that a well-formed graph causes.
     pub(crate) fn for_openvino(&self) -> Result<Self, GraphError> {
         let mut lowered = self.clone();
+        lowered.recompute_gates()?;
+        lowered.sum_squares_at_once()?;
         for node in std::mem::take(&mut lowered.nodes) {
             match &node.op {
                 Op::LayerNormalization { axis, epsilon } => lowered.plain_norm(&node, *axis, *epsilon)?,
@@ -21,6 +28,42 @@ impl Graph {
             }
         }
         Ok(lowered)
+    }
+
+    /// Σ x² as (√Σ x²)², for which there is an operator that reads x and writes the sum.
+    fn sum_squares_at_once(&mut self) -> Result<(), GraphError> {
+        let mut uses: BTreeMap<ValueId, usize> = BTreeMap::new();
+        for id in self.nodes.iter().flat_map(|node| &node.inputs).chain(&self.outputs) {
+            *uses.entry(*id).or_default() += 1;
+        }
+        let squared = |node: &Node| match (&node.op, node.inputs.as_slice(), node.outputs.as_slice()) {
+            (Op::Mul, &[a, b], &[square]) if a == b => Some((square, a)),
+            _ => None,
+        };
+        let squares: BTreeMap<ValueId, ValueId> = self.nodes.iter().filter_map(squared).collect();
+        let mut replaced = Vec::new();
+        for node in std::mem::take(&mut self.nodes) {
+            let found = match (&node.op, node.inputs.as_slice(), node.outputs.as_slice()) {
+                (Op::ReduceSum { axes, keep_dims }, [square], &[sum]) if uses.get(square) == Some(&1) => {
+                    let root = |&x: &ValueId| (x, axes.clone(), *keep_dims, *square, sum);
+                    squares.get(square).map(root)
+                }
+                _ => None,
+            };
+            // A sum that is a scalar is taken apart below.
+            let Some((x, axes, keep_dims, square, sum)) = found.filter(|found| !self.shape(found.4).is_empty()) else {
+                self.nodes.push(node);
+                continue;
+            };
+            let root = self.one(Op::ReduceL2 { axes, keep_dims }, &[x])?;
+            let again = self.mul(root, root)?;
+            self.replace(again, sum);
+            replaced.push(square);
+        }
+        // Nobody reads them any more.
+        self.nodes
+            .retain(|node| !node.outputs.iter().all(|made| replaced.contains(made)));
+        Ok(())
     }
 
     /// y = (x − mean) / √(variance + ε) · scale + bias, one operation after the other.
@@ -118,6 +161,33 @@ mod tests {
         for (wanted, found) in wanted.iter().zip(&found) {
             for (a, b) in wanted.as_f32().unwrap().iter().zip(found.as_f32().unwrap()) {
                 assert!((a - b).abs() <= 1e-5, "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn squares_that_are_only_summed_are_not_written_down() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", ElementType::F32, [3, 4]).unwrap();
+        let square = graph.mul(x, x).unwrap();
+        let rows = graph.reduce_sum(square, &[1], false).unwrap();
+        let read_twice = graph.mul(x, x).unwrap();
+        let columns = graph.reduce_sum(read_twice, &[0], true).unwrap();
+        for value in [rows, columns, read_twice] {
+            graph.output(value);
+        }
+        let lowered = graph.for_openvino().unwrap();
+        let count = |op: &str| lowered.nodes().iter().filter(|node| node.op.name() == op).count();
+        assert_eq!((count("ReduceL2"), count("ReduceSum")), (1, 1));
+
+        let elements: Vec<f32> = (0..12u8).map(|i| f32::from(i * 7 % 12) / 3.0 - 1.5).collect();
+        let x = HostTensor::new([3, 4], Elements::F32(elements)).unwrap();
+        let inputs = BTreeMap::from([("x".to_owned(), x)]);
+        let values = graph.outputs().to_vec();
+        let (wanted, found) = (evaluate(&graph, &inputs, &values), evaluate(&lowered, &inputs, &values));
+        for (wanted, found) in wanted.iter().zip(&found) {
+            for (a, b) in wanted.as_f32().unwrap().iter().zip(found.as_f32().unwrap()) {
+                assert!((a - b).abs() <= 1e-6 * a.abs(), "{a} and {b}");
             }
         }
     }

@@ -86,6 +86,13 @@ pub enum Op {
         /// Keep reduced axes with extent 1.
         keep_dims: bool,
     },
+    /// Root of the sum of squares over axes.
+    ReduceL2 {
+        /// Ascending, not empty.
+        axes: Vec<usize>,
+        /// Keep reduced axes with extent 1.
+        keep_dims: bool,
+    },
     /// Axis i of the output is axis `permutation[i]` of the input.
     Transpose {
         /// A permutation of all axes.
@@ -168,6 +175,7 @@ impl Op {
             Self::ReduceSum { .. } => "ReduceSum",
             Self::ReduceMean { .. } => "ReduceMean",
             Self::ReduceMax { .. } => "ReduceMax",
+            Self::ReduceL2 { .. } => "ReduceL2",
             Self::Transpose { .. } => "Transpose",
             Self::Reshape { .. } => "Reshape",
             Self::Expand { .. } => "Expand",

@@ -141,6 +141,7 @@ fn list_input(op: &Op) -> Option<Vec<i64>> {
         Op::ReduceSum { axes: list, .. }
         | Op::ReduceMean { axes: list, .. }
         | Op::ReduceMax { axes: list, .. }
+        | Op::ReduceL2 { axes: list, .. }
         | Op::Reshape { shape: list }
         | Op::Expand { shape: list }
         | Op::Split { sizes: list, .. } => Some(list.iter().map(|&item| int(item)).collect()),
@@ -177,7 +178,10 @@ fn attributes(op: &Op, graph: &Graph, node: &Node) -> Vec<AttributeProto> {
             int_attribute("transA", i64::from(*transpose_a)),
             int_attribute("transB", i64::from(*transpose_b)),
         ],
-        Op::ReduceSum { keep_dims, .. } | Op::ReduceMean { keep_dims, .. } | Op::ReduceMax { keep_dims, .. } => {
+        Op::ReduceSum { keep_dims, .. }
+        | Op::ReduceMean { keep_dims, .. }
+        | Op::ReduceMax { keep_dims, .. }
+        | Op::ReduceL2 { keep_dims, .. } => {
             vec![int_attribute("keepdims", i64::from(*keep_dims))]
         }
         Op::Transpose { permutation } => vec![AttributeProto {
