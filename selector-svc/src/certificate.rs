@@ -6,8 +6,9 @@
 //! selection it was taken from), withdrawals, amendments of the budget, the decisions, the ranking and the choice.
 //!
 //! [`verify`] believes nothing of it but the losses, what was prepared, and the fitter's answers where the policy asked it: it plays the
-//! race again and lists in plain words whatever comes out differently. Wording (reasons, explanations) is not compared by
-//! recomputing, so that a newer version may say the same in better words; the digest and the seal cover it.
+//! race again and lists in plain words whatever comes out differently. Of an amended budget it is told the old one, the new one and what
+//! was taken by then; limits and plan are recomputed. Wording (reasons, explanations) is not compared by recomputing, so that a newer
+//! version may say the same in better words; the digest and the seal cover it.
 //!
 //! # Canonical form
 //! Members sorted, no blanks, numbers as short as they read back the same; the module `canonical` says what differs from RFC 8785. The

@@ -44,6 +44,8 @@ pub enum WarningCode {
     KneeBeyondData,
     /// Said by the fitter: the optimizer stopped at its limit.
     NotConverged,
+    /// The budget did not pay for a run: the forecast rests on the smaller sizes.
+    UnpaidRun,
 }
 
 impl WarningCode {
@@ -68,6 +70,7 @@ impl WarningCode {
             Self::PreLearnedZero => "pre_learned_zero",
             Self::KneeBeyondData => "knee_beyond_data",
             Self::NotConverged => "not_converged",
+            Self::UnpaidRun => "unpaid_run",
         }
     }
 }

@@ -59,7 +59,7 @@ pub fn probe_sizes(spec: &SelectionSpec, data_examples: Option<u64>) -> Vec<Data
 }
 
 /// full, full/2, full/4, … down to the smallest size of the spec; ascending.
-fn ladder(spec: &SelectionSpec, full: DataSize) -> Vec<DataSize> {
+pub(crate) fn ladder(spec: &SelectionSpec, full: DataSize) -> Vec<DataSize> {
     let least = spec
         .data_size_min
         .map_or_else(|| (full.examples() / 4_096).max(32), DataSize::examples);
@@ -236,17 +236,37 @@ fn warm_start(spec: &SelectionSpec, told: &Told, digests: &Digests) -> Vec<Named
 /// # Errors
 /// The field of the budget that is wrong, or that does not pay for the smallest plan while no round was opened.
 pub fn amend(state: &State, budget: &BudgetSpec) -> Result<(Limits, u64), InvalidParameter> {
-    if let Some((field, description)) = check::check_budget(budget).into_iter().next() {
-        return Err(InvalidParameter::new(field, description));
-    }
     let deadline = budget.wall_millis.map(|wall| state.created.saturating_add(wall));
     let Some(prepared) = &state.prepared else {
+        if let Some((field, description)) = check::check_budget(budget).into_iter().next() {
+            return Err(InvalidParameter::new(field, description));
+        }
         let limits = Limits {
             deadline,
             ..Limits::default()
         };
         return Ok((limits, 0));
     };
+    let begun = !state.rounds.is_empty();
+    let taken = begun.then(|| state.spent.plus(state.reserved).examples);
+    let (limits, examples) = budgeted(&state.spec, prepared, budget, taken)?;
+    Ok((Limits { deadline, ..limits }, examples))
+}
+
+/// The limits of a budget (but for its deadline) and the examples that the policy plans with. `taken`: examples that are spent or set
+/// aside; absent: no round was opened.
+///
+/// # Errors
+/// As [`amend`].
+pub(crate) fn budgeted(
+    spec: &SelectionSpec,
+    prepared: &Prepared,
+    budget: &BudgetSpec,
+    taken: Option<u64>,
+) -> Result<(Limits, u64), InvalidParameter> {
+    if let Some((field, description)) = check::check_budget(budget).into_iter().next() {
+        return Err(InvalidParameter::new(field, description));
+    }
     let currency = &prepared.limits.currency;
     if let Some((_, wanted)) = &budget.money
         && wanted != currency
@@ -256,16 +276,12 @@ pub fn amend(state: &State, budget: &BudgetSpec) -> Result<(Limits, u64), Invali
         return Err(InvalidParameter::new("budget.money", description));
     }
     let rungs = prepared.data_sizes.clone();
-    let limits = Limits {
-        deadline,
-        ..limits(budget, prepared.pool().len(), &rungs, currency)
-    };
-    let course = Course::new(&state.spec, &prepared.contenders, rungs, prepared.history.clone());
-    match course.largest_plan(&limits) {
-        Ok(plan) => Ok((limits, plan.examples)),
-        Err((_, detail)) if state.rounds.is_empty() => Err(InvalidParameter::new("budget", detail)),
-        Err(_) => {
-            let bound = state.spent.plus(state.reserved).examples;
+    let limits = limits(budget, prepared.pool().len(), &rungs, currency);
+    let course = Course::new(spec, &prepared.contenders, rungs, prepared.history.clone());
+    match (course.largest_plan(&limits), taken) {
+        (Ok(plan), _) => Ok((limits, plan.examples)),
+        (Err((_, detail)), None) => Err(InvalidParameter::new("budget", detail)),
+        (Err(_), Some(bound)) => {
             let examples = limits.examples.map_or(bound, |limit| limit.min(bound));
             Ok((limits, examples))
         }

@@ -22,7 +22,7 @@ use std::fmt::Debug;
 
 pub use self::adaptive::{Action, AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, Withdrawal};
 
-pub(crate) use self::adaptive::{MAX_ROUNDS, order_by_score, runs_of, still_racing};
+pub(crate) use self::adaptive::{MAX_ROUNDS, order_by_score, runs_of, still_racing, with_unpaid};
 
 use crate::curve::{DataSize, Observation};
 use crate::diagnostics::Warning;

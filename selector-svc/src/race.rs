@@ -88,7 +88,7 @@ impl Race {
             .pool
             .iter()
             .enumerate()
-            .filter(|(c, _)| observed.withdrawal(*c).is_none());
+            .filter(|(c, _)| observed.withdrawal(*c) != Some(Withdrawal::Failed));
         let curves = curves.map(|(c, contender)| (state.spec.contender_name(*contender), observed.curve(c).to_vec()));
         Some(FitRequest {
             law,

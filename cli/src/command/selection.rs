@@ -149,6 +149,7 @@ pub(crate) async fn clone(args: &CloneArgs, global: &GlobalArgs, terminal: &Term
     let answer = CloneAnswer {
         report: Report::from(&response.report.unwrap_or_default()),
         missing: response.missing.iter().map(Missing::from).collect(),
+        missing_omitted: usize::try_from(response.missing_omitted).unwrap_or(0),
     };
     print(&match args.format {
         PlainFormat::Json => json(&answer)?,
@@ -159,11 +160,19 @@ pub(crate) async fn clone(args: &CloneArgs, global: &GlobalArgs, terminal: &Term
 }
 
 async fn certificate_of(selections: &Selections, id: &str) -> Result<(String, String), CliError> {
-    let request = pb::GetCertificateRequest {
+    let mut request = pb::GetCertificateRequest {
         selection_id: id.to_owned(),
+        page_token: String::new(),
     };
-    let response = selections.client().get_certificate(request).await?.into_inner();
-    Ok((response.json, response.digest))
+    let mut text = String::new();
+    loop {
+        let piece = selections.client().get_certificate(request.clone()).await?.into_inner();
+        text.push_str(&piece.json);
+        if piece.next_page_token.is_empty() {
+            return Ok((text, piece.digest));
+        }
+        request.page_token = piece.next_page_token;
+    }
 }
 
 /// `finepick certificate`.

@@ -9,8 +9,8 @@ use crate::policy::{Exclusion, Interval};
 use crate::report::{Report, ReportedContender};
 use crate::selection::state::{Amendment, AttemptEnded};
 use crate::selection::{
-    Attempt, DecisionRecord, Ending, Limits, Outcome, Phase, Prepared, Round, SelectionSpec, Spending, State, Trial,
-    TrialStatus, Wait,
+    Attempt, BudgetSpec, DecisionRecord, Ending, Limits, Outcome, Phase, Prepared, Round, SelectionSpec, Spending,
+    State, Trial, TrialStatus, Wait,
 };
 
 /// Everything, in the names of the format.
@@ -42,6 +42,17 @@ pub(super) struct AmendmentRecord {
     pub(super) after_rounds: usize,
     pub(super) opened: usize,
     pub(super) plan_examples: u64,
+    /// What the plan follows from.
+    pub(super) change: ChangeRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ChangeRecord {
+    pub(super) before: BudgetSpec,
+    pub(super) after: BudgetSpec,
+    pub(super) limits: Limits,
+    /// Spent or set aside when it came.
+    pub(super) taken_examples: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,6 +152,12 @@ impl Body {
             after_rounds: amendment.after_rounds,
             opened: amendment.opened,
             plan_examples: amendment.plan_examples,
+            change: ChangeRecord {
+                before: amendment.before.clone(),
+                after: amendment.after.clone(),
+                limits: amendment.limits.clone(),
+                taken_examples: amendment.taken_examples,
+            },
         };
         Some(Self {
             format: FORMAT,
@@ -231,6 +248,10 @@ impl Body {
                 after_rounds: amendment.after_rounds,
                 opened: amendment.opened,
                 plan_examples: amendment.plan_examples,
+                before: amendment.change.before.clone(),
+                after: amendment.change.after.clone(),
+                limits: amendment.change.limits.clone(),
+                taken_examples: amendment.change.taken_examples,
             })
             .collect()
     }

@@ -1,21 +1,22 @@
 //! Plays the race again from a certificate's losses, and says where it comes out differently.
 
+mod budget;
+
 use super::VerifiedChoice;
 use super::body::{Body, RankedRecord, RoundRecord};
 use crate::curve::DataSize;
 use crate::explain;
-use crate::plan;
 use crate::policy::Interval;
 use crate::race::{Next, Race};
 use crate::report::Report;
-use crate::selection::{DecisionRecord, Ending, JudgedRecord, Limits, Phase, SelectionSpec, State};
+use crate::selection::{DecisionRecord, Ending, JudgedRecord, Phase, SelectionSpec, State};
 
 /// Relative difference of scores beyond which they are not the same.
 const TOLERANCE: f64 = 1e-9;
 
 pub(super) fn recompute(body: &Body, differences: &mut Vec<String>) -> Option<VerifiedChoice> {
     let mut state = body.beginning();
-    check_plan(body, &state, differences);
+    budget::check(body, differences);
     let mut race = match Race::new(&state) {
         Ok(race) => race,
         Err(error) => {
@@ -27,6 +28,7 @@ pub(super) fn recompute(body: &Body, differences: &mut Vec<String>) -> Option<Ve
     for (index, record) in body.rounds.iter().enumerate() {
         compare_round(&body.spec, index, &next, record, differences);
         body.play_round(index, record, &mut state);
+        budget::check_round(index, record, &state, differences);
         let Some(decision) = &record.decision else { continue };
         let judgement = race.judge(&state, record.fitted.as_ref());
         match &judgement.decision {
@@ -43,45 +45,11 @@ pub(super) fn recompute(body: &Body, differences: &mut Vec<String>) -> Option<Ve
         next = judgement.next;
     }
     compare_ending(&body.ending, &next, differences);
+    budget::check_saved(body, &state, differences);
     state.phase = Phase::Ended(body.ending.clone());
     state.ended = Some(0);
     state.limits = body.limits.clone();
     compare_ranking(body, &state, differences)
-}
-
-/// The limits follow from the budget; after an amendment only the last budget is known, and what was spent by then is not.
-fn check_plan(body: &Body, beginning: &State, differences: &mut Vec<String>) {
-    let (limits, plan_examples) = match plan::amend(beginning, &body.spec.budget) {
-        Ok(found) => found,
-        Err(error) => {
-            differences.push(format!("the budget cannot be: {error}"));
-            return;
-        }
-    };
-    if !same_limits(&limits, &body.limits) {
-        differences.push("the limits in force at the end do not follow from the budget".to_owned());
-    }
-    if !body.amendments.is_empty() {
-        return;
-    }
-    if !same_limits(&limits, &body.prepared.limits) {
-        differences.push("the limits that were prepared do not follow from the budget".to_owned());
-    }
-    if plan_examples != body.prepared.plan_examples {
-        differences.push(format!(
-            "the budget pays for a plan of {}, {} are written",
-            explain::examples(plan_examples),
-            explain::grouped(body.prepared.plan_examples)
-        ));
-    }
-}
-
-/// But for the deadline, which counts from a creation that the certificate does not tell.
-fn same_limits(a: &Limits, b: &Limits) -> bool {
-    a.examples == b.examples
-        && same_optional(a.example_parameters, b.example_parameters)
-        && same_optional(a.device_seconds, b.device_seconds)
-        && a.money_nanos == b.money_nanos
 }
 
 fn compare_round(spec: &SelectionSpec, index: usize, next: &Next, record: &RoundRecord, differences: &mut Vec<String>) {

@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 
 use super::body::{Body, RoundRecord, TrialRecord};
+use crate::constraint::Constraints;
+use crate::curve::LearningCurve;
 use crate::plan;
 use crate::selection::spec::{MAX_CONTENDERS, MAX_METHODS};
-use crate::selection::{Outcome, Spending};
+use crate::selection::{Outcome, Spending, WorkMode};
+use crate::table::{Attributes, Candidate};
 
 /// A ladder doubles below 2⁵³.
 const MAX_RUNGS: usize = 64;
@@ -31,6 +34,7 @@ pub(super) fn check(body: &Body) -> Vec<String> {
     if !found.is_empty() {
         return found;
     }
+    check_contenders(body, &mut found);
     check_trials(body, &mut found);
     check_records(body, &mut found);
     check_books(body, &mut found);
@@ -53,6 +57,45 @@ fn check_prepared(body: &Body, found: &mut Vec<String>) {
             "the sizes do not ascend to the full size {}",
             prepared.data_size_full
         ));
+        return;
+    }
+    let asked = body.spec.data_size_full;
+    if asked.is_some_and(|asked| asked != prepared.data_size_full)
+        || *ladder != plan::ladder(&body.spec, prepared.data_size_full)
+    {
+        found.push("the sizes are not those that follow from the question".to_owned());
+    }
+}
+
+/// Who may be chosen, and how large it is: of memory the trainers' estimates are believed.
+fn check_contenders(body: &Body, found: &mut Vec<String>) {
+    use crate::policy::ExclusionReason as Reason;
+    let constraints = Constraints {
+        memory_limit: None,
+        ..body.spec.constraints.clone()
+    };
+    for (contender, facts) in body.prepared.contenders.iter().enumerate() {
+        let Some((candidate, _)) = body.spec.contender(contender) else {
+            continue;
+        };
+        let (name, own) = (body.spec.contender_name(contender), &candidate.attributes);
+        if own.parameters().is_some_and(|own| facts.parameters != Some(own)) {
+            found.push(format!("{name:?} has another number of weights than in the question"));
+        }
+        let known = Attributes::new(own.family().map(str::to_owned), facts.parameters, own.other().clone());
+        let known = Candidate::new(candidate.id.clone(), known, LearningCurve::default());
+        let Ok(known) = known else { continue };
+        let allowed = constraints.check(&known);
+        let out = facts.exclusion.as_ref().map(|exclusion| exclusion.reason);
+        let differs = match (&allowed, out) {
+            (Err(exclusion), found) => found != Some(exclusion.reason),
+            (Ok(()), found) => matches!(found, Some(Reason::Family | Reason::Attribute)),
+        };
+        if differs {
+            found.push(format!(
+                "whether {name:?} may take part does not follow from the constraints"
+            ));
+        }
     }
 }
 
@@ -76,6 +119,15 @@ fn check_trials(body: &Body, found: &mut Vec<String>) {
             found.push(format!("{name:?} is listed twice at {size} examples"));
         }
         check_measurement(&name, trial, found);
+        let known = |name: &str| body.prepared.trainers.iter().any(|trainer| trainer.name == name);
+        if body.spec.work_mode == WorkMode::Driven
+            && let Some(stranger) = trial.attempts.iter().find(|attempt| !known(&attempt.trainer))
+        {
+            found.push(format!(
+                "{name:?} was run at {size} examples by {:?}, which was no trainer of the selection",
+                stranger.trainer
+            ));
+        }
     }
 }
 
@@ -137,6 +189,36 @@ fn check_records(body: &Body, found: &mut Vec<String>) {
             ));
         }
     }
+    check_withdrawn(body, found);
+}
+
+/// Whoever is out has a run that was given up, for that reason; and whoever has such a run is out.
+fn check_withdrawn(body: &Body, found: &mut Vec<String>) {
+    let given_up = |index: usize| {
+        let trials = body.rounds.get(index).map_or(&[][..], |round| round.trials.as_slice());
+        trials.iter().filter(|trial| trial.given_up.is_some())
+    };
+    let mut out = HashSet::new();
+    for record in &body.withdrawn {
+        let stands = |trial: &&TrialRecord| {
+            trial.contender == record.contender && trial.given_up.as_ref() == Some(&record.exclusion)
+        };
+        if !out.insert(record.contender) || given_up(record.round).find(stands).is_none() {
+            found.push(format!(
+                "{:?} is withdrawn in round {} without a run that was given up for that reason, or twice",
+                record.name,
+                record.round + 1
+            ));
+        }
+    }
+    for trial in (0..body.rounds.len()).flat_map(given_up) {
+        if !out.contains(&trial.contender) {
+            found.push(format!(
+                "the run of {:?} at {} examples was given up, and it went on",
+                trial.name, trial.data_size
+            ));
+        }
+    }
 }
 
 /// What was spent in all is what the attempts cost.
@@ -163,7 +245,8 @@ fn check_books(body: &Body, found: &mut Vec<String>) {
     }
 }
 
-fn same(a: Spending, b: Spending) -> bool {
+/// But for the last bits of sums.
+pub(super) fn same(a: Spending, b: Spending) -> bool {
     let close = |a: f64, b: f64| (a - b).abs() <= SLACK * a.abs().max(b.abs());
     a.examples == b.examples
         && a.money_nanos == b.money_nanos

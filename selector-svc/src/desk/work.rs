@@ -7,7 +7,7 @@ use super::command::Draft;
 use super::{Desk, DeskError, View};
 use crate::curve::Observation;
 use crate::order;
-use crate::policy::{Exclusion, ExclusionReason};
+use crate::policy::Exclusion;
 use crate::selection::{
     Attempt, AttemptEnd, Event, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, WorkMode,
     trial_id,
@@ -146,11 +146,7 @@ fn unaffordable(state: &State) -> Vec<(usize, Exclusion)> {
         }
         let price = state.price(trial.contender, trial.data_size);
         let unit = state.limits.allow(state.spent.plus(price)).err()?;
-        let detail = format!(
-            "a run at {} examples would pass the budget's limit of {unit:?}",
-            trial.data_size
-        );
-        Some((index, Exclusion::new(ExclusionReason::Budget, detail)))
+        Some((index, unit.unpaid(trial.data_size)))
     });
     found.collect()
 }

@@ -10,7 +10,6 @@ use super::together::Together;
 use super::{DriverConfig, Shared};
 use crate::curve::DataSize;
 use crate::order;
-use crate::policy::{Exclusion, ExclusionReason};
 use crate::selection::spending::Unit;
 use crate::selection::{
     AttemptEnd, CostModel, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State,
@@ -118,7 +117,12 @@ pub(super) fn schedule(
             continue;
         }
         if let Offer::Never(unit) = offer(&batch.state, shared, *trial, Spending::ZERO) {
-            let exclusion = beyond(&batch.state, *trial, unit);
+            let size = batch
+                .state
+                .trials
+                .get(*trial)
+                .map_or(DataSize::ZERO, |trial| trial.data_size);
+            let exclusion = unit.unpaid(size);
             batch = batch.with(Event::TrialGivenUp {
                 trial: *trial,
                 exclusion,
@@ -273,20 +277,6 @@ fn attempt_of(state: &State, id: &str, trial: usize, trainer: &str) -> Scheduled
         reserved: price(state, contender, size, trainer),
         lease_until: None,
     }
-}
-
-fn beyond(state: &State, trial: usize, unit: Unit) -> Exclusion {
-    let size = state.trials.get(trial).map_or(DataSize::ZERO, |trial| trial.data_size);
-    let word = match unit {
-        Unit::Examples => "examples",
-        Unit::ExampleParameters => "examples times weights",
-        Unit::DeviceSeconds => "device-seconds",
-        Unit::Money => "money",
-    };
-    Exclusion::new(
-        ExclusionReason::Budget,
-        format!("what is left of the budget in {word} does not pay for a run on {size} examples"),
-    )
 }
 
 /// What a selection in this state waits for.

@@ -20,7 +20,7 @@ use super::step::{self, Permits};
 use super::{Live, Shared};
 use crate::policy::fitted::FittedForecasts;
 use crate::race::Race;
-use crate::selection::{Action, Ending, Event, Failure, Phase, Prepared, Wait, WaitReason, due};
+use crate::selection::{Action, BudgetSpec, Ending, Event, Failure, Phase, Prepared, Wait, WaitReason, due};
 use crate::store::Claim;
 
 /// Most rounds within one step: those whose losses are known already need no runs.
@@ -51,7 +51,8 @@ pub(super) struct Task {
     ended: Vec<Ended>,
     /// At most one question at a time.
     question: JoinSet<Answer>,
-    prepared: Option<Prepared>,
+    /// With the budget that it was planned by.
+    prepared: Option<(BudgetSpec, Prepared)>,
     /// Preparation says that it cannot succeed.
     refusal: Option<Ending>,
     fitted: Option<FittedForecasts>,
@@ -194,7 +195,10 @@ impl Task {
             match next {
                 Some(Action::Finish { ending }) => batch = self.finish(batch, ending).await?,
                 Some(Action::Prepare) => {
-                    let Some(prepared) = self.prepared.take() else {
+                    // One that was planned by a budget which was amended meanwhile is made again.
+                    let planned = self.prepared.take();
+                    let planned = planned.filter(|(budget, _)| *budget == batch.state.spec.budget);
+                    let Some((_, prepared)) = planned else {
                         return match self.ask_trainers(&batch.state) {
                             Some(ending) => batch.with(Event::Ended { ending }),
                             None => Ok(batch),

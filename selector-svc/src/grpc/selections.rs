@@ -3,6 +3,7 @@
 use finepick_proto::selector::v1 as wire;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use prost::Message as _;
 use svc_kit::limits::CpuSlots;
 use svc_kit::shutdown::Token;
 use tonic::{Response, Status};
@@ -71,10 +72,22 @@ impl Selections {
     pub(super) async fn list(&self, message: wire::ListSelectionsRequest) -> Answer<wire::ListSelectionsResponse> {
         let filter = to::list_request(&message)?;
         let (found, next) = self.desk.list(filter).await.map_err(refused)?;
-        Ok(Response::new(wire::ListSelectionsResponse {
-            selections: found.iter().map(to::listed).collect(),
+        let mut page = wire::ListSelectionsResponse {
+            selections: Vec::new(),
             next_page_token: next.as_ref().map(token::write).unwrap_or_default(),
-        }))
+        };
+        let (mut bytes, mut last) = (0, None);
+        for stored in &found {
+            let listed = to::listed(stored);
+            bytes += listed.encoded_len();
+            if let Some(last) = last.filter(|_| bytes > MAX_PAGE_BYTES) {
+                page.next_page_token = token::write(&last);
+                break;
+            }
+            page.selections.push(listed);
+            last = Some((stored.created, stored.id.clone()));
+        }
+        Ok(Response::new(page))
     }
 
     pub(super) async fn delete(&self, message: wire::DeleteSelectionRequest) -> Answer<wire::DeleteSelectionResponse> {
@@ -123,8 +136,8 @@ impl Selections {
             })
         });
         let missing = missing.collect();
-        let report = Some(to::report(report, &state.spec, &state.limits.currency));
-        Ok(Response::new(wire::CloneSelectionResponse { report, missing }))
+        let report = to::report(report, &state.spec, &state.limits.currency);
+        Ok(Response::new(to::what_if(report, missing)))
     }
 
     pub(super) async fn watch(&self, message: wire::WatchSelectionRequest) -> Answer<EventStream> {
@@ -173,10 +186,16 @@ impl Selections {
         message: wire::GetCertificateRequest,
     ) -> Answer<wire::GetCertificateResponse> {
         let id = to::selection_id(message.selection_id)?;
-        let desk = self.desk.clone();
-        let found = self.off_the_runtime(Box::pin(async move { desk.certificate(&id).await }));
+        let begin = place(&id, to::page(0, &message.page_token)?.1)?;
+        let (desk, of) = (self.desk.clone(), id.clone());
+        let found = self.off_the_runtime(Box::pin(async move { desk.certificate(&of).await }));
         let (json, digest) = found.await?.map_err(refused)?;
-        Ok(Response::new(wire::GetCertificateResponse { json, digest }))
+        let (piece, next) = piece(&json, begin).ok_or_else(to::foreign_token)?;
+        Ok(Response::new(wire::GetCertificateResponse {
+            json: piece.to_owned(),
+            digest,
+            next_page_token: next.map(|next| mark(&id, next)).unwrap_or_default(),
+        }))
     }
 
     pub(super) async fn request_work(&self, message: wire::RequestWorkRequest) -> Answer<wire::RequestWorkResponse> {
@@ -234,14 +253,33 @@ struct Page<'a> {
     limit: usize,
 }
 
+/// Where a page begins. A token is of one selection.
+fn place(id: &str, before: Option<(i64, String)>) -> Result<usize, Status> {
+    let begin = match before {
+        None => Some(0),
+        Some((begin, of)) => usize::try_from(begin).ok().filter(|_| of == id),
+    };
+    begin.ok_or_else(to::foreign_token)
+}
+
+/// The token of the page that begins there.
+fn mark(id: &str, begin: usize) -> String {
+    token::write(&(i64::try_from(begin).unwrap_or(i64::MAX), id.to_owned()))
+}
+
+/// The part of a text from this byte on that fits a message, and where the next one begins; `None`: the text has no such place.
+fn piece(text: &str, begin: usize) -> Option<(&str, Option<usize>)> {
+    let rest = text.get(begin..).filter(|rest| begin == 0 || !rest.is_empty())?;
+    if rest.len() <= to::MAX_ANSWER_BYTES {
+        return Some((rest, None));
+    }
+    let end = (0..=to::MAX_ANSWER_BYTES).rev().find(|at| rest.is_char_boundary(*at))?;
+    Some((rest.get(..end)?, Some(begin + end)))
+}
+
 impl<'a> Page<'a> {
     fn new(id: &'a str, limit: u32, before: Option<(i64, String)>) -> Result<Self, Status> {
-        let begin = match before {
-            None => Some(0),
-            // A token is of one selection.
-            Some((begin, of)) => usize::try_from(begin).ok().filter(|_| of == id),
-        };
-        let begin = begin.ok_or_else(to::foreign_token)?;
+        let begin = place(id, before)?;
         let limit = limit as usize;
         Ok(Self { id, begin, limit })
     }
@@ -253,8 +291,8 @@ impl<'a> Page<'a> {
         for entry in all.skip(self.begin) {
             bytes += entry.encoded_len();
             if found.len() >= self.limit || (bytes > MAX_PAGE_BYTES && !found.is_empty()) {
-                let next = i64::try_from(self.begin + found.len()).unwrap_or(i64::MAX);
-                return (found, token::write(&(next, self.id.to_owned())));
+                let next = mark(self.id, self.begin + found.len());
+                return (found, next);
             }
             found.push(entry);
         }

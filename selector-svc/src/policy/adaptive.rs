@@ -28,7 +28,7 @@ pub struct Observed {
 pub enum Withdrawal {
     /// Its runs failed as often as they may: it is not chosen, unless nobody else can be.
     Failed,
-    /// The budget did not pay for its run: nothing is said against it.
+    /// The budget did not pay for its run: it is trained no more, and at the end ranked by the forecast from the losses that it has.
     Unpaid,
 }
 
@@ -286,6 +286,17 @@ pub(crate) fn still_racing(
     }
     let left = |c: &usize| observed.withdrawal(*c) != Some(Withdrawal::Failed) && has_score(*c);
     ((0..observed.candidates()).filter(left).collect(), false)
+}
+
+/// Those of a last decision: the given ones, and whoever only the budget kept from its next run and whose losses so far allow a forecast.
+/// Nothing speaks against these but that their forecasts are older. Ascending.
+pub(crate) fn with_unpaid(racing: &[usize], observed: &Observed, has_score: impl Fn(usize) -> bool) -> Vec<usize> {
+    let unpaid = |c: &usize| observed.withdrawal(*c) == Some(Withdrawal::Unpaid) && has_score(*c);
+    let mut all: Vec<usize> = (0..observed.candidates()).filter(unpaid).collect();
+    all.extend(racing);
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Positions ordered by score, lower first, ties by position.

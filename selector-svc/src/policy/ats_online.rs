@@ -11,8 +11,8 @@ use crate::curve::{DataSize, Observation};
 use crate::error::SimulateError;
 use crate::policy::ats::{AtsFit, AtsParameters, Variant, accept_downwards, accept_then_stop};
 use crate::policy::{
-    AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, StopReason, Withdrawal, order_by_score,
-    reasonable_loss, runs_of, still_racing,
+    AdaptivePolicy, Decision, FinalForecast, Observed, Run, Step, StopReason, order_by_score, reasonable_loss, runs_of,
+    still_racing, with_unpaid,
 };
 use crate::schedule::{dyadic_ladder, ladder_cost};
 use crate::trend::{Calibration, TrendVariances, pooled_trends};
@@ -153,11 +153,9 @@ impl AdaptivePolicy for AtsOnline {
         let Some(rung) = self.rung else { return self.begin() };
         let all: Vec<usize> = (0..self.candidates).collect();
         // Whose next test could not be paid keeps its line; whose runs failed is out.
-        let untested = |c: &usize| observed.withdrawal(*c) == Some(Withdrawal::Unpaid) && self.has_line(observed, *c);
-        let (mut racing, goes_on) = still_racing(&all, observed, |c| self.has_line(observed, c));
-        if goes_on {
-            racing.extend(all.iter().copied().filter(untested));
-        }
+        let has_line = |c: usize| self.has_line(observed, c);
+        let (racing, goes_on) = still_racing(&all, observed, has_line);
+        let racing = with_unpaid(&racing, observed, has_line);
         let score = |c: usize| Some((c, self.log_loss(observed.curve(c))?));
         let scores = order_by_score(racing.into_iter().filter_map(score));
         let trained = if rung + self.parameters.min_fit_points >= self.sizes.len() {

@@ -5,7 +5,7 @@ use crate::curve::{DataSize, LearningCurve, Loss, Observation};
 use crate::error::SimulateError;
 use crate::policy::{
     AdaptivePolicy, Decision, Exclusion, FinalForecast, FlatPolicy, IntervalSource, Model, Observed, Pool, Step,
-    order_by_score, runs_of, still_racing,
+    order_by_score, runs_of, still_racing, with_unpaid,
 };
 use crate::schedule::ladder_cost;
 use crate::table::{Attributes, Candidate};
@@ -196,8 +196,13 @@ impl AdaptivePolicy for Exhaustive {
         self.finished = true;
         let judged = self.judged(observed);
         let known = |c: usize| judged.iter().any(|(known, _)| *known == c);
-        // Curves of unequal length are not compared, unless there is nothing else.
         let (racing, _) = still_racing(&all, observed, known);
+        // Losses at unequal sizes are not compared, unless there is nothing else; forecasts from them are.
+        let racing = if self.policy.interval_source() == IntervalSource::None {
+            racing
+        } else {
+            with_unpaid(&racing, observed, known)
+        };
         let of_racing = judged.iter().filter(|(c, _)| racing.binary_search(c).is_ok());
         let scores = order_by_score(of_racing.map(|(c, forecast)| (*c, forecast.log_loss)));
         Step::end(Decision::last(self.budget_size(), self.trained(), scores))
@@ -225,5 +230,46 @@ impl AdaptivePolicy for Exhaustive {
             }
         }
         forecasts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{RankingPolicy, Withdrawal};
+
+    #[test]
+    fn forecasts_of_unequal_curves_are_compared_and_losses_are_not() {
+        let ladder: Vec<DataSize> = (0..6).map(|i| DataSize::new(100 << i).unwrap()).collect();
+        let profile = |c: u64| Profile {
+            name: format!("c{c}"),
+            attributes: Attributes::default(),
+            zero_shot: None,
+        };
+        for (name, withdrawal, leader) in [
+            ("rwl", Withdrawal::Unpaid, 0),
+            ("rwl", Withdrawal::Failed, 1),
+            ("sub_tuning", Withdrawal::Unpaid, 1),
+        ] {
+            let ranking = RankingPolicy::from_name(name).unwrap().build(None);
+            let profiles = (0..3).map(profile).collect();
+            let mut policy = Exhaustive::online(ranking, profiles, &ladder, 1_000_000).unwrap();
+            let mut observed = Observed::new(3);
+            let crate::policy::Action::Train(runs) = policy.next(&observed).action else {
+                panic!("runs")
+            };
+            for run in runs {
+                // The largest run of the first, the best, is missing.
+                if run.candidate == 0 && run.data_size == policy.budget_size() {
+                    observed.withdraw(0, withdrawal);
+                    continue;
+                }
+                let log_loss = 1.0 + 0.1 * run.candidate as f64 - 0.1 * run.data_size.log2();
+                let point = Observation::new(run.data_size, Loss::new(log_loss.exp()).unwrap());
+                observed.insert(run.candidate, point);
+            }
+            let decision = policy.next(&observed).decision.unwrap();
+            assert_eq!(decision.leader(), Some(leader), "{name}, {withdrawal:?}");
+        }
     }
 }

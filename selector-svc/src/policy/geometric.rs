@@ -10,8 +10,9 @@
 //! 5. Forecast: the trend of [`crate::trend`] started with slope μ; at D the observed loss.
 //! 6. Keep the best `k[r]`, train them two rungs on, dropping the worst while the bill does not fit; if fewer than two fit,
 //!    try one rung on; if still fewer, stop. Rescore, repeat. The answer is the best of the last kept. The budget is never
-//!    exceeded: where not even the smallest plan fits, [`Geometric::new`] refuses. When the budget is amended, the rounds to come are
-//!    filled anew (step 3) from what is left.
+//!    exceeded: where not even the smallest plan fits, [`Geometric::new`] refuses. Whose run was not paid for (an attempt failed,
+//!    and nothing was left for another) is trained no more, and takes part in the last judgement with the forecast that it has.
+//!    When the budget is amended, the rounds to come are filled anew (step 3) from what is left.
 
 mod history;
 mod plan;
@@ -24,7 +25,7 @@ use crate::diagnostics::{Warning, WarningCode};
 use crate::error::{InvalidParameter, SimulateError};
 use crate::policy::local_trend::validate_sd;
 use crate::policy::{
-    Action, AdaptivePolicy, Decision, FinalForecast, Observed, Step, order_by_score, runs_of, still_racing,
+    Action, AdaptivePolicy, Decision, FinalForecast, Observed, Step, order_by_score, runs_of, still_racing, with_unpaid,
 };
 use crate::trend::{Reach, TrendForecast, TrendState, TrendVariances, is_far, mean_slope};
 
@@ -254,12 +255,13 @@ impl AdaptivePolicy for Geometric {
         let score = |c: &usize| (*c, scores.get(*c).copied().unwrap_or(f64::INFINITY));
         let has_score = |c: usize| scores.get(c).is_some_and(|score| score.is_finite());
         let (racing, goes_on) = still_racing(&self.live, observed, has_score);
-        let ordered = order_by_score(racing.iter().map(score).filter(|(_, score)| score.is_finite()));
+        let ordered = |of: &[usize]| order_by_score(of.iter().map(score).filter(|(_, score)| score.is_finite()));
         let trained = std::mem::take(&mut self.sent);
-        let mut decision = Decision::last(self.plan.size(self.rung), trained, ordered);
+        let mut decision = Decision::last(self.plan.size(self.rung), trained, ordered(&racing));
         let next = self.next_round(decision.scores.len(), left).filter(|_| goes_on);
         let Some((rung, kept, wanted)) = next else {
             self.finished = true;
+            decision.scores = ordered(&with_unpaid(&racing, observed, has_score));
             return Step::end(decision);
         };
         decision.kept = kept;
@@ -381,6 +383,37 @@ mod tests {
         assert_eq!(play(&mut policy(2, 5, 1_000_000)).0.last().unwrap().1, 2);
         assert_eq!(play(&mut policy(5, 1, 500)).0, [(100, 5, 0)]);
         assert_eq!(play(&mut policy(5, 2, 1_500)).0, [(200, 5, 0)]);
+    }
+
+    #[test]
+    fn whose_run_was_not_paid_for_is_ranked_at_the_end_and_trained_no_more() {
+        use crate::policy::Withdrawal;
+        for (withdrawal, leader) in [(Withdrawal::Unpaid, 0), (Withdrawal::Failed, 1)] {
+            let mut policy = policy(8, 9, 40_000);
+            let mut observed = Observed::new(8);
+            let mut rounds = 0;
+            let last = loop {
+                let step = policy.next(&observed);
+                let Action::Train(runs) = step.action else {
+                    break step.decision.unwrap();
+                };
+                // The best goes on to the second round, and its run there comes to nothing.
+                for run in runs {
+                    assert!(rounds < 2 || run.candidate != 0, "it is trained no more");
+                    if rounds == 1 && run.candidate == 0 {
+                        observed.withdraw(0, withdrawal);
+                    } else {
+                        observed.insert(run.candidate, loss(run.candidate, run.data_size));
+                    }
+                }
+                rounds += 1;
+                let judged = step.decision.map(|decision| decision.order());
+                assert!(rounds < 3 || !judged.unwrap().contains(&0), "the others race");
+            };
+            assert!(rounds >= 2, "{rounds} rounds");
+            assert_eq!(last.leader(), Some(leader), "{withdrawal:?}");
+            assert_eq!(last.order().contains(&0), withdrawal == Withdrawal::Unpaid);
+        }
     }
 
     #[test]

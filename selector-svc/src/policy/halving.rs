@@ -10,7 +10,7 @@ use crate::curve::{DataSize, Observation};
 use crate::error::{InvalidParameter, SimulateError};
 use crate::policy::rwl::{RecentLine, RwlParameters};
 use crate::policy::{
-    Action, AdaptivePolicy, Decision, FinalForecast, Observed, Step, order_by_score, runs_of, still_racing,
+    Action, AdaptivePolicy, Decision, FinalForecast, Observed, Step, order_by_score, runs_of, still_racing, with_unpaid,
 };
 use crate::regression::quantile;
 use crate::schedule::ladder_cost;
@@ -224,19 +224,25 @@ impl AdaptivePolicy for Halving {
         };
         let has_score = |c: usize| !observed.curve(c).is_empty();
         let (racing, goes_on) = still_racing(&self.live, observed, has_score);
-        let scores = self.scores(observed, &racing);
-        let ordered = order_by_score(racing.into_iter().zip(scores));
+        let ordered = |of: &[usize]| {
+            let scores = self.scores(observed, of);
+            order_by_score(of.iter().copied().zip(scores))
+        };
         let trained = if rung == self.start {
             self.rungs.get(..=rung).unwrap_or_default().to_vec()
         } else {
             vec![self.rung_size(rung)]
         };
-        let mut decision = Decision::last(self.rung_size(rung), trained, ordered);
+        let mut decision = Decision::last(self.rung_size(rung), trained, ordered(&racing));
         let kept = self.parameters.keep(decision.scores.len());
         let next = self.rung_size(rung + 1);
         let cost = next.examples().saturating_mul(kept as u64);
         let fits = observed.spent().saturating_add(cost) <= self.budget;
         if kept <= 1 || rung + 1 >= self.rungs.len() || !fits || !goes_on {
+            // Losses at unequal sizes are not compared, forecasts from them are.
+            if self.parameters.score == HalvingScore::Extrapolated {
+                decision.scores = ordered(&with_unpaid(&racing, observed, has_score));
+            }
             self.finished = true;
             return Step::end(decision);
         }

@@ -31,6 +31,8 @@ pub(super) struct Scored {
     pub(super) data_size: DataSize,
     /// The test of its curve, where there was one.
     pub(super) test: Option<Stop>,
+    /// Why a run of it was not paid for: it is judged by the losses up to `data_size`.
+    pub(super) unpaid: Option<String>,
 }
 
 impl Race {
@@ -115,6 +117,7 @@ impl Race {
                     .iter()
                     .find(|(tested, _)| tested == candidate)
                     .map(|(_, stop)| *stop),
+                unpaid: state.unpaid(contender).map(|exclusion| exclusion.detail.clone()),
             })
         };
         ordered.filter_map(scored).collect()
@@ -196,6 +199,7 @@ mod tests {
             log_sd,
             data_size: DataSize::ZERO,
             test: None,
+            unpaid: None,
         }
     }
 

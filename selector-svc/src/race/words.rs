@@ -54,7 +54,15 @@ impl Scene<'_> {
             Verdict::Dropped | Verdict::Excluded => self.dropped(place, own),
         };
         debug_assert!(score.is_finite(), "only finite scores are scored");
-        format!("{standing}: {forecast}; {because}")
+        let judged_by = Self::judged_by(own).map_or_else(String::new, |words| format!("; {words}"));
+        format!("{standing}: {forecast}; {because}{judged_by}")
+    }
+
+    /// Of one whose run was not paid for.
+    fn judged_by(own: &Scored) -> Option<String> {
+        let why = own.unpaid.as_ref()?;
+        let reach = explain::examples(own.data_size.examples());
+        Some(format!("judged by its losses up to {reach} alone: {why}"))
     }
 
     fn expectation(&self, own: &Scored) -> String {
@@ -149,6 +157,10 @@ impl Scene<'_> {
             sentences.push(self.choice());
         } else {
             sentences.push(self.going_on());
+        }
+        let unpaid = self.scored.first().and_then(Self::judged_by).filter(|_| self.finished);
+        if let (Some(words), Some(best)) = (unpaid, self.scored.first()) {
+            sentences.push(format!("{} is {words}.", best.name));
         }
         if self.excluded > 0 {
             let many = explain::count(self.excluded, "contender is", "contenders are");

@@ -112,19 +112,19 @@ fn excluded(state: &State) -> Vec<UnrankedContender> {
     };
     // Nothing speaks against one whose run was not paid for but that its forecast is older; and who leads is ranked, whatever happened.
     let leader = state.leader();
-    let stays = |contender: usize, reason: ExclusionReason| {
-        leader == Some(contender) || (reason == ExclusionReason::Budget && was_judged(state, contender))
+    let stays = |contender: usize| {
+        leader == Some(contender) || (state.unpaid(contender).is_some() && was_judged(state, contender))
     };
     let later = |contender: usize| {
         let found = state.withdrawn.iter().find(|(out, ..)| *out == contender);
         let found = found.map(|(.., exclusion)| exclusion.clone());
-        found.filter(|exclusion| !stays(contender, exclusion.reason))
+        found.filter(|_| !stays(contender))
     };
     let last = state.rounds.iter().rev().find_map(|round| round.decision.as_ref());
     let judged = |contender: usize| {
         let (decision, _) = last?;
         let unfit = |judged: &&crate::selection::JudgedRecord| {
-            judged.contender == contender && judged.verdict == Verdict::Excluded && leader != Some(contender)
+            judged.contender == contender && judged.verdict == Verdict::Excluded && !stays(contender)
         };
         let found = decision.contenders.iter().find(unfit)?;
         Some(Exclusion {

@@ -40,7 +40,21 @@ pub(super) fn of_contender(
         warnings.push(Warning::new(WarningCode::NoisyObservations, detail));
     }
     warnings.extend(of_fit(state, contender));
+    warnings.extend(unpaid(state, contender, curve));
     warnings
+}
+
+/// Of one whose run was not paid for: what its forecast rests on.
+fn unpaid(state: &State, contender: usize, curve: &[Observation]) -> Option<Warning> {
+    let why = &state.unpaid(contender)?.detail;
+    let detail = match curve.last() {
+        Some(last) => format!(
+            "judged by its losses up to {} alone: {why}",
+            explain::examples(last.data_size().examples())
+        ),
+        None => why.clone(),
+    };
+    Some(Warning::new(WarningCode::UnpaidRun, detail))
 }
 
 fn far(seen: DataSize, full: DataSize) -> Warning {
@@ -72,6 +86,12 @@ pub(super) fn of_the_whole(state: &State, conclusion: &Conclusion, contenders: &
             state.spec.contender_name(leader.named.contender)
         );
         warnings.push(Warning::new(WarningCode::LongExtrapolation, detail));
+    }
+    let of_the_leader = |code: WarningCode| contenders.first()?.warnings.iter().find(|warning| warning.code == code);
+    if let (Some(unpaid), Some(leader)) = (of_the_leader(WarningCode::UnpaidRun), contenders.first()) {
+        let name = state.spec.contender_name(leader.named.contender);
+        let detail = format!("the choice was not run as far as planned: {name} is {}", unpaid.detail);
+        warnings.push(Warning::new(WarningCode::UnpaidRun, detail));
     }
     warnings.extend(over_the_limit(state));
     warnings
@@ -122,12 +142,7 @@ fn over_the_limit(state: &State) -> Option<Warning> {
     let unit = state.limits.allow(state.spent).err()?;
     let detail = format!(
         "more was spent than the budget in force allows ({}): {}",
-        match unit {
-            crate::selection::spending::Unit::Examples => "examples",
-            crate::selection::spending::Unit::ExampleParameters => "examples times weights",
-            crate::selection::spending::Unit::DeviceSeconds => "device time",
-            crate::selection::spending::Unit::Money => "money",
-        },
+        unit.as_words(),
         explain::spending(&state.spent, &state.limits.currency)
     );
     Some(Warning::new(WarningCode::BudgetExceeded, detail))

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::curve::DataSize;
+use crate::policy::{Exclusion, ExclusionReason};
+
 /// An amount in every unit. Units that nobody can tell stay 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -78,6 +81,27 @@ pub enum Unit {
     DeviceSeconds,
     /// Money.
     Money,
+}
+
+impl Unit {
+    /// In words.
+    #[must_use]
+    pub const fn as_words(self) -> &'static str {
+        match self {
+            Self::Examples => "examples",
+            Self::ExampleParameters => "examples times weights",
+            Self::DeviceSeconds => "device-seconds",
+            Self::Money => "money",
+        }
+    }
+
+    /// Why a run of this size is not begun: the limit in this unit does not pay for it.
+    #[must_use]
+    pub fn unpaid(self, data_size: DataSize) -> Exclusion {
+        let unit = self.as_words();
+        let detail = format!("what is left of the budget in {unit} does not pay for a run on {data_size} examples");
+        Exclusion::new(ExclusionReason::Budget, detail)
+    }
 }
 
 /// Sums of thousands of amounts wander in the last bits: a limit is not passed by that.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{DataSize, Observation};
-use crate::policy::Exclusion;
 use crate::policy::fitted::FittedForecasts;
-use crate::selection::{DecisionRecord, Limits, Millis, Outcome, Prepared, SelectionSpec, Spending};
+use crate::policy::{Exclusion, ExclusionReason};
+use crate::selection::{BudgetSpec, DecisionRecord, Limits, Millis, Outcome, Prepared, SelectionSpec, Spending};
 
 /// How a selection ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +211,14 @@ pub struct Amendment {
     pub opened: usize,
     /// Examples that the policy plans with from then on.
     pub plan_examples: u64,
+    /// The budget until then, as asked for.
+    pub before: BudgetSpec,
+    /// The budget from then on, as asked for.
+    pub after: BudgetSpec,
+    /// The limits from then on.
+    pub limits: Limits,
+    /// Examples that were spent or set aside when it came.
+    pub taken_examples: u64,
 }
 
 /// What the events add up to.
@@ -280,6 +288,14 @@ impl State {
             .filter_map(|(decision, _)| decision.contenders.iter().find(|judged| judged.may_be_chosen()))
             .map(|judged| judged.contender)
             .next()
+    }
+
+    /// Why a contender is trained no more although nothing speaks against it: the budget did not pay for a run of it.
+    #[must_use]
+    pub fn unpaid(&self, contender: usize) -> Option<&Exclusion> {
+        let out = self.withdrawn.iter().find(|(out, ..)| *out == contender);
+        out.map(|(.., exclusion)| exclusion)
+            .filter(|exclusion| exclusion.reason == ExclusionReason::Budget)
     }
 
     /// The trial of a contender at a size.

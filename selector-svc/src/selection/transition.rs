@@ -220,7 +220,7 @@ impl State {
                 limits,
                 plan_examples,
             } => {
-                self.spec.budget = budget;
+                let before = std::mem::replace(&mut self.spec.budget, budget);
                 self.limits = limits;
                 // Before preparation has ended there is no plan to change: it will be made by the new budget.
                 if self.prepared.is_some() {
@@ -228,6 +228,10 @@ impl State {
                         after_rounds: self.rounds.iter().filter(|round| round.decision.is_some()).count(),
                         opened: self.rounds.len(),
                         plan_examples,
+                        before,
+                        after: self.spec.budget.clone(),
+                        limits: self.limits.clone(),
+                        taken_examples: self.spent.plus(self.reserved).examples,
                     });
                 }
             }

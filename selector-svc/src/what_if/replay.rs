@@ -102,8 +102,7 @@ fn run(mut state: State, trial: usize, measured: Measured) -> Result<State, What
     let contender = state.trials.get(trial).map_or(0, |trial| trial.contender);
     let reserved = state.price(contender, size);
     if let Err(unit) = state.limits.allow(state.spent.plus(reserved)) {
-        let detail = format!("the budget did not pay for a run at {size} examples (limit: {unit:?})");
-        let exclusion = Exclusion::new(ExclusionReason::Budget, detail);
+        let exclusion = unit.unpaid(size);
         return apply(state, Event::TrialGivenUp { trial, exclusion });
     }
     let attempt = ScheduledAttempt {

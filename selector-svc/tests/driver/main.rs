@@ -3,10 +3,13 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod certificates;
 mod crash;
 mod faults;
+mod leaves;
 mod life;
 mod load;
 mod together;
 mod trainer;
+mod unpaid;
 mod world;

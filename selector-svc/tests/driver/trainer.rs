@@ -240,7 +240,7 @@ impl Scripted {
             outcome: Outcome::Observed {
                 observation: measured(size),
                 model_digest: format!("sha256:{}", spec.model.uri),
-                data_digest: "sha256:data".to_owned(),
+                data_digest: format!("sha256:{}", spec.data.uri),
             },
             detail: String::new(),
             device_seconds: Some(0.01 * size as f64),
@@ -381,7 +381,7 @@ impl Trainer for Scripted {
             Ok(RunEstimate {
                 device_seconds: Some(0.01 * Self::size(&spec) as f64),
                 model_digest: format!("sha256:{}", spec.model.uri),
-                data_digest: "sha256:data".to_owned(),
+                data_digest: format!("sha256:{}", spec.data.uri),
                 parameters: Some(1_000_000),
                 data_examples: Some(4_096),
                 ..RunEstimate::default()

@@ -106,6 +106,18 @@ async fn a_worker_of_ones_own_brings_it_to_its_choice() {
     assert!(spent.examples > 0 && spent.examples <= found.budget.unwrap().examples);
     let seconds = spent.device_seconds.unwrap();
     assert!((seconds - 2.5 * f64::from(items)).abs() < 1e-9, "{seconds} for {items}");
+    // What workers measured is certified as what trainers do.
+    let certificate = client.get_certificate(wire::GetCertificateRequest {
+        selection_id: "one".to_owned(),
+        ..wire::GetCertificateRequest::default()
+    });
+    let certificate = certificate.await.unwrap().into_inner();
+    let question = wire::VerifyCertificateRequest {
+        json: certificate.json,
+        digest: certificate.digest,
+    };
+    let verified = client.verify_certificate(question).await.unwrap().into_inner();
+    assert_eq!((verified.valid, verified.differences), (true, Vec::new()));
     selector.stop().await;
 }
 

@@ -76,7 +76,10 @@ async fn a_cancelled_selection_ends_with_its_runs() {
     }
     let selection_id = "one".to_owned();
     let status = client
-        .get_certificate(wire::GetCertificateRequest { selection_id })
+        .get_certificate(wire::GetCertificateRequest {
+            selection_id,
+            ..wire::GetCertificateRequest::default()
+        })
         .await
         .unwrap_err();
     assert_eq!(told(&status), (Code::FailedPrecondition, "WRONG_STATE".to_owned()));

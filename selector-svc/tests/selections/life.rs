@@ -131,7 +131,10 @@ async fn report_and_certificate_agree(client: &mut crate::support::Client, found
     assert!(report.spent_share > 0.0 && report.spent_share <= 0.5);
     assert!(report.estimate.is_some() && report.accuracy.is_some() && report.elapsed.is_some());
 
-    let certificate = client.get_certificate(wire::GetCertificateRequest { selection_id });
+    let certificate = client.get_certificate(wire::GetCertificateRequest {
+        selection_id,
+        ..wire::GetCertificateRequest::default()
+    });
     let certificate = certificate.await.unwrap().into_inner();
     assert!(certificate.digest.starts_with("sha256:"));
     let check = |json: String, digest: String| wire::VerifyCertificateRequest { json, digest };

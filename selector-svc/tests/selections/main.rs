@@ -9,11 +9,16 @@
     reason = "fields of messages are optional, and helpers fill them"
 )]
 
+mod amending;
 mod asking;
 mod changing;
 mod creating;
+mod crowd;
+mod liars;
 mod life;
 mod nested;
 mod refusals;
+mod sizes;
+mod slow;
 mod support;
 mod watching;

@@ -21,6 +21,8 @@ pub(super) struct CloneAnswer {
     pub(super) report: Report,
     /// Runs that would have been needed and were never made.
     pub(super) missing: Vec<Missing>,
+    /// How many more there are, that did not fit the answer.
+    pub(super) missing_omitted: usize,
 }
 
 /// A run that was never made.
@@ -56,8 +58,9 @@ impl CloneAnswer {
             let name = crate::output::selection::contender_name(&run.candidate, &run.method, several);
             let _ = writeln!(text, "  {} at {} examples", printable(&name), examples(run.data_size));
         }
-        if self.missing.len() > LISTED {
-            let _ = writeln!(text, "  and {} more", self.missing.len() - LISTED);
+        let more = self.missing.len().saturating_sub(LISTED) + self.missing_omitted;
+        if more > 0 {
+            let _ = writeln!(text, "  and {more} more");
         }
         text
     }

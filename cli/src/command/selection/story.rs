@@ -53,10 +53,14 @@ fn asked(selection: &pb::Selection, report: &Report) -> Vec<String> {
         [one] => format!(" (method {})", printable(one)),
         several => format!(", each by {}", printable(&several.join(" and by "))),
     };
+    // A list that would not fit the message is left out; then there are contenders.
+    let candidates = match spec.candidates.len() {
+        0 => selection.contenders.len() / methods.len().max(1),
+        several => several,
+    };
     lines.push(format!(
-        "Selection {} asks which of {} checkpoints to fine-tune on {} ({} examples){by}.",
+        "Selection {} asks which of {candidates} checkpoints to fine-tune on {} ({} examples){by}.",
         printable(&selection.selection_id),
-        spec.candidates.len(),
         printable(data),
         selection.data_size_full.map_or("not counted yet".to_owned(), examples),
     ));

@@ -12,7 +12,7 @@ use crate::driver::journal::{Halt, doubled};
 use crate::driver::prepare::{self, Asked};
 use crate::policy::fitted::FittedForecasts;
 use crate::ports::{FitRequest, FitterError};
-use crate::selection::{Ending, Prepared, State, Wait, WaitReason};
+use crate::selection::{BudgetSpec, Ending, Prepared, State, Wait, WaitReason};
 
 /// So often the fitter may say that it cannot fit before the selection fails; one that is away is waited for.
 const MAX_FIT_FAILURES: u32 = 5;
@@ -22,7 +22,7 @@ const PREPARE_PATIENCE: Duration = Duration::from_secs(30);
 /// Something that was asked of the world and is awaited beside the runs.
 pub(super) enum Answer {
     Prepared(Result<Asked, PrepareError>),
-    Planned(Result<Box<Prepared>, PrepareError>),
+    Planned(Result<Box<(BudgetSpec, Prepared)>, PrepareError>),
     Fitted(Result<FittedForecasts, FitterError>),
 }
 
@@ -92,8 +92,10 @@ impl Task {
             return;
         }
         let spec = self.journal.state().spec.clone();
-        self.question
-            .spawn(async move { Answer::Planned(prepare::conclude(&spec, asked.told).await.map(Box::new)) });
+        self.question.spawn(async move {
+            let planned = prepare::conclude(&spec, asked.told).await;
+            Answer::Planned(planned.map(|prepared| Box::new((spec.budget, prepared))))
+        });
     }
 
     fn hear_no(&mut self, error: &PrepareError) {

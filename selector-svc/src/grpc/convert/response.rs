@@ -211,6 +211,7 @@ pub(super) fn warning(warning: Warning) -> types::Warning {
         WarningCode::PreLearnedZero => Wire::PreLearnedZero,
         WarningCode::KneeBeyondData => Wire::KneeBeyondData,
         WarningCode::NotConverged => Wire::NotConverged,
+        WarningCode::UnpaidRun => Wire::UnpaidRun,
     };
     types::Warning {
         code: code.into(),

@@ -2,11 +2,13 @@
 //!
 //! - [`spec`], [`budget`], [`shown`], [`policy`]: the question, both ways.
 //! - [`request`]: what the calls ask for. [`answer`], [`trial`], [`decision`], [`event`], [`report`]: what they are told.
+//! - [`fit`]: what is left out of an answer that clients could not take.
 
 mod answer;
 mod budget;
 mod decision;
 mod event;
+mod fit;
 mod policy;
 mod report;
 mod request;
@@ -18,6 +20,7 @@ pub use self::answer::{estimate, listed, selection, standing, state_of, wait_rea
 pub use self::budget::{money_nanos, spending};
 pub use self::decision::decision;
 pub use self::event::{event, heartbeat, progress_event};
+pub use self::fit::{MAX_ANSWER_BYTES, what_if};
 pub use self::report::{choice, report, verification};
 pub use self::request::{
     WatchWish, WhatIf, budget as budget_request, cancel_request, clone_request, create_request, estimate_request,

@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use finepick_proto::selector::v1 as wire;
 use finepick_proto::types::v1 as types;
 
-use super::{budget, seconds, shown, spending, time};
+use super::{budget, fit, seconds, shown, spending, time};
 use crate::desk::View;
 use crate::grpc::convert::fitter::observation;
 use crate::grpc::convert::response::{exclusion_reason, sizes, warning};
 use crate::grpc::convert::{wire as examples, wire_count};
-use crate::policy::Exclusion;
+use crate::policy::{Exclusion, ExclusionReason};
 use crate::selection::{
     Ending, Failure, JudgedRecord, Phase, Prepared, SelectionSpec, State, Verdict, Wait, WaitReason,
 };
@@ -22,7 +22,7 @@ use crate::store::StoredSelection;
 pub fn selection(view: &View, with_contenders: bool) -> wire::Selection {
     let state = view.state.as_ref();
     let currency = &state.limits.currency;
-    wire::Selection {
+    fit::selection(wire::Selection {
         selection_id: view.id.clone(),
         spec: Some(shown::spec(&state.spec)),
         state: state_of(&state.phase, state.paused).into(),
@@ -46,7 +46,8 @@ pub fn selection(view: &View, with_contenders: bool) -> wire::Selection {
         last_sequence: examples(state.sequence),
         owner: view.owner.clone(),
         deadline: state.limits.deadline.map(time),
-    }
+        omitted: Vec::new(),
+    })
 }
 
 /// A selection in a list: what is kept beside its events. Of the spec there are labels, display name and the kind of policy.
@@ -89,6 +90,7 @@ pub fn listed(stored: &StoredSelection) -> wire::Selection {
         last_sequence: examples(stored.sequence),
         owner: stored.owner.clone(),
         deadline: None,
+        omitted: Vec::new(),
     }
 }
 
@@ -206,7 +208,12 @@ fn contenders(view: &View) -> Vec<wire::Contender> {
                 .prepared
                 .as_ref()
                 .and_then(|prepared| prepared.contenders.get(position));
-            let exclusion = facts.and_then(|facts| facts.exclusion.as_ref()).or(told.withdrawn);
+            let later = told.withdrawn.filter(|exclusion| {
+                // Whose run was not paid for is out of the race; with a place in the last judgement it is in the ranking again.
+                let judged = told.judged.is_some_and(|judged| judged.log_score.is_some());
+                !(judged && exclusion.reason == ExclusionReason::Budget) && chosen != Some(position)
+            });
+            let exclusion = facts.and_then(|facts| facts.exclusion.as_ref()).or(later);
             let dropped = told.judged.filter(|judged| judged.verdict == Verdict::Dropped);
             let standing = if chosen == Some(position) {
                 wire::ContenderState::Chosen

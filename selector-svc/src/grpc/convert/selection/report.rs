@@ -2,7 +2,7 @@
 
 use finepick_proto::selector::v1 as wire;
 
-use super::{answer, decision, duration, spending};
+use super::{answer, decision, duration, fit, spending};
 use crate::certificate::Verification;
 use crate::crossover::Crossover;
 use crate::grpc::convert::fitter::observation;
@@ -20,7 +20,7 @@ pub fn report(report: Report, spec: &SelectionSpec, currency: &str) -> wire::Sel
         let place = (found.round, found.at);
         decision::message(spec, place, &found.record, spending(&found.spent, currency))
     };
-    wire::SelectionReport {
+    fit::report(wire::SelectionReport {
         selection_id: report.selection,
         state: answer::state_of(&report.phase, report.paused).into(),
         choice: report.choice.map(choice),
@@ -47,7 +47,8 @@ pub fn report(report: Report, spec: &SelectionSpec, currency: &str) -> wire::Sel
         warnings: report.warnings.into_iter().map(warning).collect(),
         elapsed: Some(duration(report.elapsed)),
         failed_attempts: i32::try_from(report.failed_attempts).unwrap_or(i32::MAX),
-    }
+        omitted: Vec::new(),
+    })
 }
 
 /// The choice.
