@@ -222,7 +222,7 @@ async fn to_the_end(
 ) -> Result<Followed, CliError> {
     let id = selection.selection_id.clone();
     let mut board = Board::of(&selection);
-    let mut watch = Watch::new(selections.streams(), &id, after, selections.patience);
+    let mut watch = Watch::new(selections.streams(), &id, after, selections.patience).spawn();
     let mut interrupts = Interrupts::listen();
     let mut redraw = tokio::time::interval(REDRAW);
     loop {
