@@ -42,6 +42,19 @@ pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number as u64), if number == 1 { one } else { many })
 }
 
+/// Longest words of others that are kept, bytes: they are repeated in every answer about a contender.
+const MAX_WORDS: usize = 1_024;
+
+/// Somebody else's words, cut where they are too many.
+#[must_use]
+pub fn shortened(words: &str) -> String {
+    if words.len() <= MAX_WORDS {
+        return words.to_owned();
+    }
+    let end = (0..=MAX_WORDS).rev().find(|at| words.is_char_boundary(*at));
+    format!("{}…", words.get(..end.unwrap_or(0)).unwrap_or_default())
+}
+
 /// A loss with about four digits: `2.312`, `12.31`, `0.0462`.
 #[must_use]
 pub fn loss(nats: f64) -> String {
@@ -175,6 +188,13 @@ mod tests {
 
     fn size(examples: u64) -> DataSize {
         DataSize::new(examples).unwrap()
+    }
+
+    #[test]
+    fn long_words_are_cut_between_characters() {
+        assert_eq!(shortened("few"), "few");
+        // 1,024 falls into the middle of a character of three bytes.
+        assert_eq!(shortened(&"€".repeat(400)), format!("{}…", "€".repeat(341)));
     }
 
     #[test]

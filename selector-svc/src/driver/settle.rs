@@ -11,9 +11,6 @@ use crate::explain;
 use crate::ports::RunEnd;
 use crate::selection::{AttemptEnd, Millis, Outcome, Phase, Spending, State, Trial};
 
-/// Longest words of a trainer that are kept, bytes: they are repeated in every answer about the contender.
-const MAX_WORDS: usize = 1_024;
-
 /// Most attempts at a trial, those that were preempted included.
 const MAX_ATTEMPTS: usize = 64;
 
@@ -99,17 +96,9 @@ pub(super) fn settle(state: &State, share: &Share, config: &DriverConfig, now: M
         attempt,
         outcome: share.end.outcome.clone(),
         spent: share.spent,
-        detail: shortened(&share.end.detail),
+        detail: explain::shortened(&share.end.detail),
         retry_at: retry_at.filter(|_| !matches!(share.end.outcome, Outcome::Observed { .. })),
     })
-}
-
-fn shortened(words: &str) -> String {
-    if words.len() <= MAX_WORDS {
-        return words.to_owned();
-    }
-    let end = (0..=MAX_WORDS).rev().find(|at| words.is_char_boundary(*at));
-    format!("{}…", words.get(..end.unwrap_or(0)).unwrap_or_default())
 }
 
 /// Whether another attempt follows one that ended so.

@@ -6,6 +6,7 @@ use trainer_kit::spec::MethodKind;
 
 use super::run::refused;
 use crate::curve::{DataSize, Loss, Observation};
+use crate::explain;
 use crate::ports::{RunEnd, RunEstimate, RunProgress, TrainerDescription};
 use crate::selection::Outcome;
 
@@ -89,7 +90,8 @@ fn not_negative(value: f64) -> Option<f64> {
 
 /// What a run would take. What cannot be is taken as not told.
 pub(super) fn estimate(answer: wire::EstimateTrainingRunResponse) -> RunEstimate {
-    let infeasible = (!answer.feasible).then_some((answer.infeasible_reason, answer.detail));
+    let words = (answer.infeasible_reason, answer.detail);
+    let infeasible = (!answer.feasible).then(|| (explain::shortened(&words.0), explain::shortened(&words.1)));
     RunEstimate {
         infeasible,
         memory_bytes: answer.memory_bytes.and_then(positive),
