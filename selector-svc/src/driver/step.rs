@@ -166,7 +166,7 @@ pub(super) fn schedule(
             });
             may
         });
-        let run = run_of(state, id, &members, permit.trainer());
+        let run = run_of(state, shared, id, &members, permit.trainer());
         planned = run.iter().fold(planned, |sum, attempt| sum.plus(attempt.reserved));
         permits.extend(run.last().map(|largest| ((largest.trial, largest.attempt), permit)));
         attempts.extend(run);
@@ -246,13 +246,17 @@ fn price_of(state: &State, trial: usize, trainer: &str) -> Spending {
 
 /// Attempts at trials that one run measures, ascending by size: it has the id of the last. Each has its own price set aside, which
 /// together is at least what one run costs.
-fn run_of(state: &State, id: &str, trials: &[usize], trainer: &str) -> Vec<ScheduledAttempt> {
+fn run_of(state: &State, shared: &Shared, id: &str, trials: &[usize], trainer: &str) -> Vec<ScheduledAttempt> {
     let attempts = trials.iter().map(|trial| attempt_of(state, id, *trial, trainer));
     let mut attempts: Vec<ScheduledAttempt> = attempts.collect();
-    let run_id = attempts
-        .last()
-        .map(|largest| largest.run_id.clone())
-        .unwrap_or_default();
+    let Some(largest) = attempts.last() else {
+        return attempts;
+    };
+    // A run belongs to one of a trainer's processes by its id: not to one that is known to be away.
+    let place = shared.parts.trainers.get(trainer);
+    let is_there = |run_id: &String| place.is_none_or(|place| place.reaches(Some(run_id)) != Some(false));
+    let mut ids = order::run_ids(state, id, largest.trial, largest.attempt);
+    let run_id = ids.find(is_there).unwrap_or_else(|| largest.run_id.clone());
     for attempt in &mut attempts {
         attempt.run_id.clone_from(&run_id);
     }
