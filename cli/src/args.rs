@@ -138,7 +138,7 @@ pub enum Command {
     /// Compare policies on tables whose full-size losses are known.
     #[command(after_long_help = BENCHMARK_EXAMPLES)]
     Benchmark(BenchmarkArgs),
-    /// Replay on a full table what an adaptive policy would have trained, spent and chosen.
+    /// Replay on a full table what a selection would have trained, spent and chosen.
     #[command(after_long_help = SIMULATE_EXAMPLES)]
     Simulate(SimulateArgs),
     /// Look at the trainers behind --endpoint.

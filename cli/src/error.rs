@@ -61,6 +61,19 @@ impl CliError {
             Self::Call(_) | Self::Connection(_) | Self::InUse { .. } | Self::Write { .. } => EXIT_FAILED,
         }
     }
+
+    /// Whether nobody answered: what was asked about may go on all the same.
+    #[must_use]
+    pub fn is_of_the_connection(&self) -> bool {
+        use tonic::Code;
+        let away = |status: &Status| {
+            matches!(
+                status.code(),
+                Code::Unavailable | Code::DeadlineExceeded | Code::Unknown
+            )
+        };
+        matches!(self, Self::Call(status) if away(status)) || matches!(self, Self::Connection(_))
+    }
 }
 
 impl From<Status> for CliError {

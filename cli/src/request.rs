@@ -55,17 +55,13 @@ pub fn candidates(table: &CurveTable) -> Vec<selector::CandidateCurve> {
 /// Adaptive policies rank nothing: they are for `simulate`.
 pub fn ranking_policy(policy: Policy, args: &PolicyArgs) -> Result<selector::RankingPolicy, CliError> {
     use selector::ranking_policy::Kind;
-    let ats = selector::AtsPolicy {
-        min_fit_points: args.min_fit_points,
-        stop_threshold: args.stop_threshold,
-    };
     let law_fit = selector::LawFitPolicy {
         huber_width: args.huber_width,
         bootstrap_draws: args.bootstrap_draws,
     };
     let kind = match policy {
-        Policy::Ats => Kind::Ats(ats),
-        Policy::AtsCorrected => Kind::AtsCorrected(ats),
+        Policy::Ats => Kind::Ats(ats(args)),
+        Policy::AtsCorrected => Kind::AtsCorrected(ats(args)),
         Policy::Rwl => Kind::Rwl(trend(args)),
         Policy::LocalTrend => Kind::LocalTrend(selector::LocalTrendPolicy {
             simulations: args.simulations,
@@ -87,6 +83,13 @@ pub fn ranking_policy(policy: Policy, args: &PolicyArgs) -> Result<selector::Ran
     Ok(selector::RankingPolicy { kind: Some(kind) })
 }
 
+fn ats(args: &PolicyArgs) -> selector::AtsPolicy {
+    selector::AtsPolicy {
+        min_fit_points: args.min_fit_points,
+        stop_threshold: args.stop_threshold,
+    }
+}
+
 fn trend(args: &PolicyArgs) -> selector::RwlPolicy {
     selector::RwlPolicy {
         recency_doublings: args.recency,
@@ -99,27 +102,40 @@ fn trend(args: &PolicyArgs) -> selector::RwlPolicy {
 ///
 /// # Errors
 /// As [`ranking_policy`].
-pub fn selection_policy(
-    policy: Policy,
+pub fn adaptive_policy(policy: Policy, args: &PolicyArgs) -> Result<selector::SelectionPolicy, CliError> {
+    let adaptive = match policy {
+        Policy::Geometric => SelectPolicy::Geometric,
+        Policy::Halving => SelectPolicy::Halving,
+        Policy::HalvingCurrent => SelectPolicy::HalvingCurrent,
+        flat => {
+            let kind = selector::selection_policy::Kind::Flat(selector::FlatPolicy {
+                ranking: Some(ranking_policy(flat, args)?),
+            });
+            return Ok(selector::SelectionPolicy { kind: Some(kind) });
+        }
+    };
+    Ok(online_policy(adaptive, args))
+}
+
+/// The policy of a selection, to be replayed with what is known of other data sets.
+///
+/// # Errors
+/// A history for a policy that has no use for one.
+pub fn replayed_policy(
+    policy: SelectPolicy,
     args: &PolicyArgs,
     history: Vec<selector::HistoryDataSet>,
 ) -> Result<selector::SelectionPolicy, CliError> {
-    use selector::selection_policy::Kind;
-    if !history.is_empty() && policy != Policy::Geometric {
-        return Err(CliError::Usage(format!(
-            "--history is for the geometric policy, not for {}",
-            policy.name()
-        )));
-    }
-    let kind = match policy {
-        Policy::Geometric => geometric(args, history),
-        Policy::Halving => halving(args, selector::HalvingScore::ExtrapolatedLoss),
-        Policy::HalvingCurrent => halving(args, selector::HalvingScore::CurrentLoss),
-        flat => Kind::Flat(selector::FlatPolicy {
-            ranking: Some(ranking_policy(flat, args)?),
+    match policy {
+        SelectPolicy::Geometric => Ok(selector::SelectionPolicy {
+            kind: Some(geometric(args, history)),
         }),
-    };
-    Ok(selector::SelectionPolicy { kind: Some(kind) })
+        other if !history.is_empty() => Err(CliError::Usage(format!(
+            "--history is for the geometric policy, not for {}",
+            other.name()
+        ))),
+        other => Ok(online_policy(other, args)),
+    }
 }
 
 fn geometric(args: &PolicyArgs, history: Vec<selector::HistoryDataSet>) -> selector::selection_policy::Kind {
@@ -148,36 +164,28 @@ fn halving(args: &PolicyArgs, score: selector::HalvingScore) -> selector::select
 /// The policy of a selection that pays for its runs.
 #[must_use]
 pub fn online_policy(policy: SelectPolicy, args: &PolicyArgs) -> selector::SelectionPolicy {
-    use selector::ranking_policy::Kind as Ranking;
     use selector::selection_policy::Kind;
-    let ats = selector::AtsPolicy {
-        min_fit_points: args.min_fit_points,
-        stop_threshold: args.stop_threshold,
-    };
-    let flat = |kind: Ranking| {
-        Kind::Flat(selector::FlatPolicy {
-            ranking: Some(selector::RankingPolicy { kind: Some(kind) }),
-        })
+    let flat = |ranking: Policy| {
+        // Policies that rank finished curves always do.
+        let ranking = ranking_policy(ranking, args).ok();
+        Kind::Flat(selector::FlatPolicy { ranking })
     };
     let kind = match policy {
         SelectPolicy::Geometric => geometric(args, Vec::new()),
         SelectPolicy::Halving => halving(args, selector::HalvingScore::ExtrapolatedLoss),
         SelectPolicy::HalvingCurrent => halving(args, selector::HalvingScore::CurrentLoss),
         SelectPolicy::Ats => Kind::Ats(selector::AtsOnlinePolicy {
-            parameters: Some(ats),
+            parameters: Some(ats(args)),
             data_size_budget: None,
         }),
-        SelectPolicy::FlatAts => flat(Ranking::Ats(ats)),
-        SelectPolicy::FlatRwl => flat(Ranking::Rwl(trend(args))),
-        SelectPolicy::FlatLocalTrend => flat(Ranking::LocalTrend(selector::LocalTrendPolicy {
-            simulations: args.simulations,
-            drift_standard_deviation: args.drift,
-            noise_standard_deviation: args.noise,
-        })),
-        SelectPolicy::FlatRectifiedFit => flat(Ranking::RectifiedFit(selector::LawFitPolicy {
-            huber_width: args.huber_width,
-            bootstrap_draws: args.bootstrap_draws,
-        })),
+        SelectPolicy::FlatAts => flat(Policy::Ats),
+        SelectPolicy::FlatAtsCorrected => flat(Policy::AtsCorrected),
+        SelectPolicy::FlatRwl => flat(Policy::Rwl),
+        SelectPolicy::FlatLocalTrend => flat(Policy::LocalTrend),
+        SelectPolicy::FlatRectifiedFit => flat(Policy::RectifiedFit),
+        SelectPolicy::FlatVanillaFit => flat(Policy::VanillaFit),
+        SelectPolicy::FlatSubTuning => flat(Policy::SubTuning),
+        SelectPolicy::FlatModelSize => flat(Policy::ModelSize),
         SelectPolicy::Exhaustive => Kind::Exhaustive(selector::ExhaustivePolicy {}),
         SelectPolicy::ZeroShot => Kind::ZeroShot(selector::ZeroShotPolicy {}),
         SelectPolicy::Random => Kind::Random(selector::RandomPolicy {}),
@@ -245,6 +253,27 @@ mod tests {
         assert!(budget_size(100, 1.5).is_err());
         assert!(budget_size(100, 0.001).is_err());
         assert!(budget_size(-5, 0.5).is_err());
+    }
+
+    #[test]
+    fn every_policy_of_a_selection_is_a_message_of_its_own() {
+        use clap::ValueEnum as _;
+        let args = PolicyArgs::default();
+        let mut messages = Vec::new();
+        for policy in SelectPolicy::value_variants() {
+            let message = online_policy(*policy, &args);
+            assert_eq!(replayed_policy(*policy, &args, Vec::new()).unwrap(), message);
+            assert!(!messages.contains(&message), "{policy:?}");
+            if let Some(selector::selection_policy::Kind::Flat(flat)) = &message.kind {
+                assert!(flat.ranking.is_some(), "{policy:?}");
+            }
+            assert!(!policy.name().contains('-'), "{policy:?}");
+            messages.push(message);
+        }
+        let history = vec![selector::HistoryDataSet::default()];
+        assert!(replayed_policy(SelectPolicy::Geometric, &args, history.clone()).is_ok());
+        let error = replayed_policy(SelectPolicy::FlatAts, &args, history).unwrap_err();
+        assert!(error.to_string().contains("not for flat_ats"), "{error}");
     }
 
     #[test]

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub mod following;
+pub mod stage;
+
 /// The root of the repository.
 #[must_use]
 pub fn root() -> PathBuf {

@@ -10,6 +10,23 @@ fn demo_curves() -> String {
     root().join("demo/curves.csv").display().to_string()
 }
 
+/// Policies of selections whose plans are paid by half of what Accept then Stop costs with a 64th of the data.
+const REPLAYED: [&str; 13] = [
+    "geometric",
+    "halving",
+    "halving-current",
+    "ats",
+    "flat-ats",
+    "flat-ats-corrected",
+    "flat-rwl",
+    "flat-local-trend",
+    "flat-rectified-fit",
+    "flat-vanilla-fit",
+    "flat-sub-tuning",
+    "flat-model-size",
+    "random",
+];
+
 /// Every command that asks services, with its answer as JSON.
 fn questions(curves: &str) -> Vec<Vec<&str>> {
     let common = ["--curves", curves, "--full-size", "1024000", "--format", "json"];
@@ -26,22 +43,9 @@ fn questions(curves: &str) -> Vec<Vec<&str>> {
     ] {
         questions.push([&["rank", "--budget-ratio", "1/64", "--policy", policy], &common[..]].concat());
     }
-    for policy in ["geometric", "halving", "halving-current", "ats"] {
-        questions.push(
-            [
-                &[
-                    "simulate",
-                    "--budget-ratio",
-                    "1/64",
-                    "--budget-fraction",
-                    "1/2",
-                    "--policy",
-                    policy,
-                ],
-                &common[..],
-            ]
-            .concat(),
-        );
+    for policy in REPLAYED {
+        let budget = ["--budget-ratio", "1/64", "--budget-fraction", "1/2"];
+        questions.push([&["simulate", "--policy", policy], &budget[..], &common[..]].concat());
     }
     questions.push(
         [
@@ -141,6 +145,65 @@ fn a_candidate_is_warned_of_a_thing_once() {
             assert_eq!(codes.len(), all, "{policy}: {candidate}");
         }
     }
+}
+
+#[test]
+fn replays_have_the_policies_of_selections() {
+    let curves = demo_curves();
+    let replay = |policy: &str, budget: &[&str]| {
+        let common = [
+            "simulate",
+            "--curves",
+            &curves,
+            "--full-size",
+            "1024000",
+            "--format",
+            "json",
+        ];
+        finepick_json(&[&common[..], &["--policy", policy], budget].concat())
+    };
+    let ratio = ["--budget-ratio", "1/64"];
+    // What is never trained is not paid, and the choice is the same.
+    let (online, flat) = (replay("ats", &ratio), replay("flat-ats", &ratio));
+    assert_eq!(
+        (&online["policy"], &flat["policy"]),
+        (&"ats".into(), &"flat_ats".into())
+    );
+    assert_eq!(online["chosen"], flat["chosen"]);
+    assert!(
+        online["spent_examples"].as_i64() < flat["spent_examples"].as_i64(),
+        "{online} {flat}"
+    );
+    // The truth, for its price.
+    let all = flat["exhaustive_examples"].to_string();
+    let truth = replay("exhaustive", &["--budget-examples", &all]);
+    assert_eq!(truth["spent_examples"], truth["exhaustive_examples"]);
+    assert_eq!(truth["relative_regret"], 0.0);
+    // Controls cost nothing.
+    for control in ["random", "zero-shot"] {
+        let answer = replay(control, &ratio);
+        assert_eq!(answer["spent_examples"], 0, "{answer}");
+        assert!(
+            answer["chosen"].as_str().is_some_and(|name| !name.is_empty()),
+            "{answer}"
+        );
+    }
+    assert_eq!(replay("random", &ratio), replay("random", &ratio), "by the seed");
+    // The names that rankings have are the flat ones' second names.
+    assert_eq!(replay("rwl", &ratio), replay("flat-rwl", &ratio));
+    let too_little = finepick(&[
+        "simulate",
+        "--curves",
+        &curves,
+        "--full-size",
+        "1024000",
+        "--policy",
+        "exhaustive",
+        "--budget-ratio",
+        "1/64",
+    ]);
+    let told = String::from_utf8_lossy(&too_little.stderr);
+    assert!(!too_little.status.success() && told.contains("smallest plan"), "{told}");
 }
 
 #[test]

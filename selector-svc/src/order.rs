@@ -14,6 +14,8 @@ use crate::store::LossKey;
 
 /// Most labels of a run, by the plugin contract; the first three of ours always find room.
 const MAX_LABELS: usize = 64;
+/// Ids that a run is offered, until one belongs to a process that is there.
+const MAX_RUN_IDS: u32 = 64;
 /// Longest name of a candidate at a trainer, bytes.
 const MAX_NAME_BYTES: usize = 256;
 /// Longest value of a label, bytes.
@@ -32,6 +34,16 @@ pub const TRIALS_LABEL: &str = "finepick.trials";
 #[must_use]
 pub fn run_id(state: &State, selection_id: &str, trial: usize, attempt: u32) -> String {
     format!("{selection_id}.{}.{}.{attempt}", state.nonce, name_of(state, trial))
+}
+
+/// Ids that the run of an attempt may have: [`run_id`] first, then others that no other attempt has.
+pub fn run_ids(state: &State, selection_id: &str, trial: usize, attempt: u32) -> impl Iterator<Item = String> {
+    let first = run_id(state, selection_id, trial, attempt);
+    let others = (1..MAX_RUN_IDS).map({
+        let first = first.clone();
+        move |n| format!("{first}-{n}")
+    });
+    std::iter::once(first).chain(others)
 }
 
 fn name_of(state: &State, trial: usize) -> String {

@@ -196,6 +196,12 @@ pub trait Trainer: Send + Sync {
         progress: ProgressSink,
     ) -> BoxFuture<'a, Result<RunEnd, TrainerFault>>;
 
+    /// Whether the process that a run of this id belongs to (`None`: any of its processes) can be reached, as far as is known without
+    /// asking; `None`: it is one process, or nothing is known.
+    fn reaches(&self, _run_id: Option<&str>) -> Option<bool> {
+        None
+    }
+
     /// Asks for the end of a run; one that is not known counts as ended.
     fn cancel<'a>(&'a self, run_id: &'a str) -> BoxFuture<'a, Result<(), TrainerFault>>;
 }

@@ -147,6 +147,10 @@ impl Trainer for RemoteTrainer {
         Box::pin(run::follow(self, run_id, spec, progress))
     }
 
+    fn reaches(&self, run_id: Option<&str>) -> Option<bool> {
+        self.client.reaches(run_id)
+    }
+
     fn cancel<'a>(&'a self, run_id: &'a str) -> BoxFuture<'a, Result<(), TrainerFault>> {
         Box::pin(self.end(run_id))
     }

@@ -70,6 +70,7 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct TrainerClient {
     inner: TrainerServiceClient<Transport>,
+    transport: Transport,
     limits: Limits,
     retry: Retry,
     trainer: Option<AsciiMetadataValue>,
@@ -80,9 +81,10 @@ impl TrainerClient {
     #[must_use]
     pub fn new(transport: Transport) -> Self {
         Self {
-            inner: TrainerServiceClient::new(transport)
+            inner: TrainerServiceClient::new(transport.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            transport,
             limits: Limits::default(),
             retry: Retry::default(),
             trainer: None,
@@ -112,6 +114,13 @@ impl TrainerClient {
         };
         let trainer = Some(trainer);
         Ok(Self { trainer, ..self })
+    }
+
+    /// Whether the replica that runs of this id belong to (`None`: any replica) can be reached, as far as is known without
+    /// asking; `None`: it is one process, or nothing is known.
+    #[must_use]
+    pub fn reaches(&self, training_run_id: Option<&str>) -> Option<bool> {
+        self.transport.reaches(training_run_id)
     }
 
     /// `GetTrainerInfo`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{AnswerArgs, ConstraintArgs, Policy, PolicyArgs};
+use super::{AnswerArgs, ConstraintArgs, Policy, PolicyArgs, SelectPolicy};
 
 /// Where the curves come from.
 #[derive(Debug, Args)]
@@ -269,9 +269,9 @@ pub struct SimulateArgs {
     /// With --budget-ratio: fraction of the cost of Accept then Stop.
     #[arg(long, value_name = "FRACTION", default_value = "1", value_parser = crate::values::ratio)]
     pub budget_fraction: f64,
-    /// The policy; one that is not adaptive is replayed flat: every candidate at every size up to the budget.
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t = Policy::Geometric)]
-    pub policy: Policy,
+    /// The policy, by the names that `finepick select` has.
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = SelectPolicy::Geometric)]
+    pub policy: SelectPolicy,
     /// geometric: curve files of the same candidates on other data sets, for a warm start; may be repeated.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub history: Vec<PathBuf>,

@@ -22,19 +22,43 @@ pub enum SelectPolicy {
     Ats,
     /// Everybody at all sizes up to the budget size, then Accept then Stop.
     FlatAts,
+    /// The same without the reference code's quirks.
+    #[value(alias = "ats-corrected", alias = "ats_corrected")]
+    FlatAtsCorrected,
     /// Everybody at all sizes, then the recency-weighted trend.
+    #[value(alias = "rwl")]
     FlatRwl,
     /// Everybody at all sizes, then the pooled local trend.
+    #[value(alias = "local-trend", alias = "local_trend")]
     FlatLocalTrend,
     /// Everybody at all sizes, then the rectified law fitted to each curve.
+    #[value(alias = "rectified-fit", alias = "rectified_fit")]
     FlatRectifiedFit,
+    /// Everybody at all sizes, then the 4-coefficient power law fitted to each curve.
+    #[value(alias = "vanilla-fit", alias = "vanilla_fit")]
+    FlatVanillaFit,
+    /// Everybody at all sizes, then the loss at the largest of them.
+    #[value(alias = "sub-tuning", alias = "sub_tuning")]
+    FlatSubTuning,
     /// Everybody at the full size: the truth, for what it costs.
     Exhaustive,
+    /// A control: the largest checkpoint, after everybody was trained at all sizes.
+    #[value(alias = "model-size", alias = "model_size")]
+    FlatModelSize,
     /// A control: the best before fine-tuning.
     #[value(alias = "zero_shot")]
     ZeroShot,
     /// A control: one by chance.
     Random,
+}
+
+impl SelectPolicy {
+    /// The policy's name in answers.
+    #[must_use]
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().replace('-', "_"))
+    }
 }
 
 /// What a selection may spend. Every limit that is given holds.

@@ -166,7 +166,7 @@ async fn simulated(
         .simulate_selection(selector::SimulateSelectionRequest {
             candidates: request::candidates(table),
             data_size_full: args.full_size,
-            policy: Some(request::selection_policy(policy, &args.parameters, Vec::new())?),
+            policy: Some(request::adaptive_policy(policy, &args.parameters)?),
             constraints: request::constraints(&args.constraints)?,
             interval_level: Some(args.answer.level),
             seed: Some(args.answer.seed),

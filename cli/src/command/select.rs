@@ -190,6 +190,12 @@ async fn follow(
     let mut live = Live::new(show.quiet, terminal.colour_on_stderr);
     let followed = to_the_end(selections, selection, after, show, &mut live).await;
     live.finish();
+    let followed = followed.inspect_err(|error| {
+        // Whoever drives it is another process, and goes on.
+        if error.is_of_the_connection() && selections.local().is_none() {
+            complain(&left(&id, selections, global));
+        }
+    });
     let state = match followed? {
         Followed::Left => {
             complain(&left(&id, selections, global));
@@ -216,7 +222,7 @@ async fn to_the_end(
 ) -> Result<Followed, CliError> {
     let id = selection.selection_id.clone();
     let mut board = Board::of(&selection);
-    let mut watch = Watch::new(selections.streams(), &id, after, selections.patience);
+    let mut watch = Watch::new(selections.streams(), &id, after, selections.patience).spawn();
     let mut interrupts = Interrupts::listen();
     let mut redraw = tokio::time::interval(REDRAW);
     loop {

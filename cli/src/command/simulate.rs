@@ -26,7 +26,7 @@ pub async fn run(args: &SimulateArgs, backend: &mut Backend, terminal: &Terminal
         .iter()
         .map(|path| history(path, &args.input.reading, args.full_size))
         .collect::<Result<Vec<_>, _>>()?;
-    let policy = request::selection_policy(args.policy, &args.parameters, history)?;
+    let policy = request::replayed_policy(args.policy, &args.parameters, history)?;
     let constraints = request::constraints(&args.constraints)?;
     let budget = match (args.spend.budget_examples, args.spend.budget_ratio) {
         (Some(budget), _) => Budget::BudgetExamples(budget),
@@ -57,7 +57,7 @@ pub async fn run(args: &SimulateArgs, backend: &mut Backend, terminal: &Terminal
         })
         .await?
         .into_inner();
-    let answer = output::simulate_answer(args.policy.name(), &response, &input.rejected);
+    let answer = output::simulate_answer(&args.policy.name(), &response, &input.rejected);
     print(&match args.format {
         OutputFormat::Json => json(&answer)?,
         OutputFormat::Csv => output::simulate_csv(&answer),
@@ -125,13 +125,7 @@ fn table(answer: &SimulateAnswer, terminal: &Terminal) -> String {
         );
     }
     if let Some(alone) = &answer.history_alone {
-        let _ = writeln!(
-            text,
-            "History alone would choose {} (rank correlation with the first forecasts {:.2}; {}).",
-            alone.chosen,
-            alone.rank_correlation,
-            if alone.used { "used" } else { "not used" }
-        );
+        let _ = writeln!(text, "{}", alone.to_line("History"));
     }
     for warning in &answer.warning_details {
         let _ = writeln!(text, "Note: {}.", warning.detail.trim_end_matches('.'));

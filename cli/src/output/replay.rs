@@ -4,6 +4,7 @@ use finepick_proto::selector::v1 as selector;
 use serde::Serialize;
 
 use super::{Excluded, Interval, Metrics, WarningDetail, excluded, warnings};
+use crate::curves::printable;
 
 /// One cell of `benchmark`.
 #[derive(Debug, Clone, Serialize, PartialEq)]
@@ -79,6 +80,19 @@ pub struct HistoryAlone {
     pub used: bool,
     /// How good its choice was.
     pub metrics: Option<Metrics>,
+}
+
+impl HistoryAlone {
+    /// What became of it, in one sentence that begins with its name.
+    #[must_use]
+    pub fn to_line(&self, what: &str) -> String {
+        format!(
+            "{what} alone would choose {} (rank correlation with the first forecasts {:.2}; {}).",
+            printable(&self.chosen),
+            self.rank_correlation,
+            if self.used { "used" } else { "not used" }
+        )
+    }
 }
 
 /// The answer of `simulate`.

@@ -113,7 +113,10 @@ async fn follow(shared: &Shared, trainer: &dyn Trainer, order: &Order, live: &wa
                     return lost(detail);
                 }
                 tracing::warn!(trainer = order.trainer, run = order.run_id, detail, "a trainer is away");
-                shared.slots.away(&order.trainer, Instant::now() + pause);
+                // Where others of its processes are there, only this run has to wait.
+                if trainer.reaches(None) != Some(true) {
+                    shared.slots.away(&order.trainer, Instant::now() + pause);
+                }
                 tokio::time::sleep(pause).await;
                 pause = doubled(pause, longest);
             }

@@ -166,7 +166,7 @@ pub(super) fn schedule(
             }
             may
         });
-        let run = run_of(state, id, &members, permit.trainer(), &mut purse);
+        let run = run_of(state, shared, id, &members, permit.trainer(), &mut purse);
         permits.extend(run.last().map(|largest| ((largest.trial, largest.attempt), permit)));
         attempts.extend(run);
         runs += 1;
@@ -228,13 +228,26 @@ fn offer(state: &State, shared: &Shared, trial: usize, taken: Spending) -> Offer
 
 /// Attempts at trials that one run measures, ascending by size: it has the id of the last. Each has its own price set aside at least, which
 /// together is at least what one run costs.
-fn run_of(state: &State, id: &str, trials: &[usize], trainer: &str, purse: &mut Purse) -> Vec<ScheduledAttempt> {
+fn run_of(
+    state: &State,
+    shared: &Shared,
+    id: &str,
+    trials: &[usize],
+    trainer: &str,
+    purse: &mut Purse,
+) -> Vec<ScheduledAttempt> {
     let number = |trial: usize| {
         let before = state.trials.get(trial).map_or(0, |trial| trial.attempts.len());
         u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
     };
     let largest = trials.last().copied().unwrap_or_default();
-    let run_id = order::run_id(state, id, largest, number(largest));
+    // A run belongs to one of a trainer's processes by its id: not to one that is known to be away.
+    let place = shared.parts.trainers.get(trainer);
+    let is_there = |run_id: &String| place.is_none_or(|place| place.reaches(Some(run_id)) != Some(false));
+    let mut ids = order::run_ids(state, id, largest, number(largest));
+    let run_id = ids
+        .find(is_there)
+        .unwrap_or_else(|| order::run_id(state, id, largest, number(largest)));
     let (reserved, max_seconds) = purse.set_aside(state, trials, trainer);
     let each = trials.iter().zip(reserved);
     each.map(|(trial, reserved)| ScheduledAttempt {

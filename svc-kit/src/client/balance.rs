@@ -23,6 +23,7 @@ use tower::{Service, ServiceExt};
 use super::dice::{Dice, mix};
 use super::lent::Lender;
 use super::retry::Backoff;
+use super::transport::Presence;
 use crate::BoxError;
 use crate::config::{ConfigError, EndpointConfig};
 use crate::status::{self, reason};
@@ -127,6 +128,11 @@ impl<S: Clone + Send + 'static> Balance<S> {
         }
     }
 
+    /// Who is there.
+    pub(super) fn presence(&self) -> Arc<dyn Presence> {
+        Arc::clone(&self.shared) as Arc<dyn Presence>
+    }
+
     /// The replica for a call, counted from now on; `None`: nobody is there.
     fn pick(&self, affinity: Option<u64>) -> Option<Picked<S>> {
         let shared = &self.shared;
@@ -218,6 +224,18 @@ impl<S> Shared<S> {
         let weights = self.replicas.iter().enumerate();
         let best = weights.max_by_key(|(_, replica)| mix(key ^ replica.name));
         best.map(|(index, _)| index)
+    }
+}
+
+impl<S: Send + 'static> Presence for Shared<S> {
+    fn finds(&self, affinity: Option<&str>) -> bool {
+        match affinity {
+            Some(key) => {
+                let home = self.home_of(hash(key.as_bytes()));
+                home.is_some_and(|home| self.is_present(home))
+            }
+            None => (0..self.replicas.len()).any(|index| self.is_present(index)),
+        }
     }
 }
 

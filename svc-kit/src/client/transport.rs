@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,9 +34,23 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// On the way out each call gets the trace context, the request id and what is left of the deadline of the call being
 /// served; on the way back, a broken connection becomes UNAVAILABLE with `ErrorInfo` and `RetryInfo`, also in the
 /// middle of a stream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Transport {
     inner: BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>,
+    /// Who is there, where there are several.
+    presence: Option<Arc<dyn Presence>>,
+}
+
+/// What is known of replicas without asking them.
+pub(super) trait Presence: Send + Sync {
+    /// Whether a call with this affinity key, or one without, finds somebody.
+    fn finds(&self, affinity: Option<&str>) -> bool;
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
 }
 
 impl Transport {
@@ -58,8 +73,23 @@ impl Transport {
         match configs {
             [] => Err(ConfigError::Invalid("a replica set needs an endpoint".to_owned())),
             [only] => Self::remote(only),
-            several => Ok(Self::new(Balance::connect(several)?)),
+            several => {
+                let balance = Balance::connect(several)?;
+                let presence = Some(balance.presence());
+                Ok(Self {
+                    presence,
+                    ..Self::new(balance)
+                })
+            }
         }
+    }
+
+    /// Whether a call with this [`AFFINITY_KEY`](super::AFFINITY_KEY) (`None`: one without) would find a replica, as far as is
+    /// known without asking: one is away from a connection that failed to the next that does not. `None`: it is one process, or
+    /// nothing is known.
+    #[must_use]
+    pub fn reaches(&self, affinity: Option<&str>) -> Option<bool> {
+        Some(self.presence.as_ref()?.finds(affinity))
     }
 
     /// To a service in this process (see [`crate::server::App::into_local`]).
@@ -79,6 +109,7 @@ impl Transport {
     {
         Self {
             inner: BoxCloneSyncService::new(tower::ServiceExt::map_err(service, Into::into)),
+            presence: None,
         }
     }
 }

@@ -127,6 +127,8 @@ async fn calls_with_a_key_wait_for_their_replica() {
         .iter()
         .position(|echo| begun(echo) == 20)
         .expect("one has them all");
+    let finds = || (transport.reaches(Some("run-1")), transport.reaches(None));
+    assert_eq!(finds(), (Some(true), Some(true)));
     let server = servers[home].take().expect("it runs");
     let address = server.address;
     server.stop().await;
@@ -138,12 +140,21 @@ async fn calls_with_a_key_wait_for_their_replica() {
         assert!(retry_delay(&status).is_some());
     }
     call(&transport, "Sleep", "0").await.expect("others go elsewhere");
+    assert_eq!(finds(), (Some(false), Some(true)), "known without asking");
+    let others = (0..20).map(|n| format!("run-1-{n}"));
+    assert!(
+        others
+            .into_iter()
+            .any(|key| transport.reaches(Some(&key)) == Some(true))
+    );
     let back = again_on(address, &echoes[home]).await;
     eventually("the key's replica answers again", async || {
         call_with(&transport, "Sleep", keyed()).await.is_ok()
     })
     .await;
     assert_eq!(begun(&echoes[home]), 21);
+    assert_eq!(finds(), (Some(true), Some(true)));
+    assert_eq!(back.transport().reaches(None), None, "of one process nothing is known");
     drop(back);
 }
 

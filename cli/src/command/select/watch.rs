@@ -5,6 +5,8 @@ use std::time::Duration;
 use finepick_proto::selector::v1 as pb;
 use finepick_proto::selector::v1::selector_service_client::SelectorServiceClient;
 use svc_kit::client::{Backoff, Transport};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
@@ -14,6 +16,8 @@ use crate::error::CliError;
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// A stream that is silent for longer is given up.
 const SILENCE: Duration = Duration::from_secs(15);
+/// News that may wait to be heard.
+const AHEAD: usize = 64;
 /// First and longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -54,8 +58,8 @@ impl Watch {
         }
     }
 
-    /// The next news; `None` after the end of the selection.
-    pub(super) async fn next(&mut self) -> Option<Result<News, CliError>> {
+    /// The next news; `None` after the end of the selection. Not to be dropped half-way: silence is measured within a call.
+    async fn next(&mut self) -> Option<Result<News, CliError>> {
         loop {
             if self.ended && self.stream.is_none() {
                 return None;
@@ -63,7 +67,12 @@ impl Watch {
             let Some(stream) = &mut self.stream else {
                 match self.open().await {
                     Ok(()) => continue,
-                    Err(status) => return self.broken(status).await,
+                    Err(status) => {
+                        if let Some(news) = self.broken(status).await {
+                            return Some(news);
+                        }
+                        continue;
+                    }
                 }
             };
             let status = match timeout(SILENCE, stream.message()).await {
@@ -81,8 +90,10 @@ impl Watch {
                 Err(_) => Status::unavailable("no sign of life"),
             };
             self.stream = None;
-            if !self.ended {
-                return self.broken(status).await;
+            if !self.ended
+                && let Some(news) = self.broken(status).await
+            {
+                return Some(news);
             }
         }
     }
@@ -99,7 +110,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits before the next try, or gives up.
+    /// Waits before the next try, or gives up; `None`: that it is broken was told already.
     async fn broken(&mut self, status: Status) -> Option<Result<News, CliError>> {
         let hopeless = matches!(
             status.code(),
@@ -118,11 +129,34 @@ impl Watch {
         }
         let pause = self.backoff.wait(Duration::ZERO);
         tokio::time::sleep(pause).await;
-        if first {
-            let detail = status.message().to_owned();
-            return Some(Ok(News::Broken(detail)));
-        }
-        Box::pin(self.next()).await
+        first.then(|| Ok(News::Broken(status.message().to_owned())))
+    }
+
+    /// Watches in a task of its own: what it waits for is not begun anew by whoever waits for something else, too.
+    pub(super) fn spawn(mut self) -> Events {
+        let (sender, news) = mpsc::channel(AHEAD);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            while let Some(news) = self.next().await {
+                if sender.send(news).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Events { news, _task: task }
+    }
+}
+
+/// What a watch tells. It ends when this is dropped.
+pub(super) struct Events {
+    news: mpsc::Receiver<Result<News, CliError>>,
+    _task: JoinSet<()>,
+}
+
+impl Events {
+    /// The next news; `None` after the end of the selection. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Option<Result<News, CliError>> {
+        self.news.recv().await
     }
 }
 

@@ -80,13 +80,13 @@ fn policy_words(name: &str) -> &'static str {
         }
         "halving" => "at every size the worse half, by losses continued to all data, is dropped.",
         "halving_current" => "at every size the worse half is dropped, by the loss at that size.",
-        "ats" => {
+        "ats_online" => {
             "the largest size that can be paid is trained first, then ever smaller ones as long as a candidate's losses lie on a line \
              (Accept then Stop); the lines are continued to all data."
         }
         "exhaustive" => "everybody is fine-tuned on all data: the truth, for its full price.",
         "random" => "one is drawn by chance, as a control.",
-        "zero_shot" => "the best before fine-tuning is taken, as a control.",
+        "zero_shot_control" | "zero_shot" => "the best before fine-tuning is taken, as a control.",
         _ => "everybody is trained at every size up to the budget's, then ranked.",
     }
 }
@@ -224,6 +224,12 @@ fn sure(report: &Report) -> Vec<String> {
             percent(interval.level)
         ));
     }
+    lines.extend(
+        report
+            .history_alone
+            .iter()
+            .map(|alone| alone.to_line("Earlier selections")),
+    );
     for warning in &report.warnings {
         lines.push(format!("Mind: {}.", printable(warning.detail.trim_end_matches('.'))));
     }
@@ -383,13 +389,15 @@ mod tests {
         for name in [
             "geometric",
             "halving",
-            "ats",
+            "halving_current",
+            "ats_online",
             "exhaustive",
             "random",
-            "zero_shot",
-            "flat",
+            "zero_shot_control",
         ] {
             assert!(policy_words(name).ends_with('.'), "{name}");
+            assert_ne!(policy_words(name), policy_words("rwl"), "{name} is not flat");
         }
+        assert_eq!(policy_words("ats"), policy_words("rwl"), "the flat one");
     }
 }

@@ -19,6 +19,9 @@ pub(super) fn report(report: &Report, terminal: &Terminal) -> String {
     }
     text.push_str(&choice(report));
     text.push_str(&cost(report));
+    if let Some(alone) = &report.history_alone {
+        let _ = writeln!(text, "{}", alone.to_line("Earlier selections"));
+    }
     for warning in &report.warnings {
         note(&mut text, warning);
     }
