@@ -106,6 +106,7 @@ fn scheduled(trial: usize) -> Event {
         trainer: "near".to_owned(),
         run_id: format!("selection.0.{trial}-400.1"),
         reserved: Spending::default(),
+        max_seconds: None,
         lease_until: None,
     };
     Event::Scheduled {

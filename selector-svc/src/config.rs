@@ -45,6 +45,8 @@ pub struct SelectorConfig {
     pub max_contenders: usize,
     /// Selections driven at the same time.
     pub max_selections: u32,
+    /// How long a creation waits for the trainers.
+    pub create_wait: HumanDuration,
     /// How long a selection stays with a selector that gives no sign of life.
     pub lease: HumanDuration,
     /// How often it looks for selections that nobody drives.
@@ -135,6 +137,7 @@ impl SelectorConfig {
     pub fn desk(&self) -> DeskConfig {
         DeskConfig {
             max_contenders: self.max_contenders,
+            create_wait: self.create_wait.get(),
             ..DeskConfig::default()
         }
     }
@@ -156,6 +159,9 @@ impl SelectorConfig {
         }
         if !(1..=100_000).contains(&self.max_selections) {
             return wrong("max_selections", "within 1..=100000");
+        }
+        if self.create_wait.get() > Duration::from_mins(10) {
+            return wrong("create_wait", "at most 10m");
         }
         // Below, a renewal that takes its time loses what it is for.
         if self.lease.get() < Duration::from_millis(500) {
@@ -189,6 +195,7 @@ impl Default for SelectorConfig {
             parallelism: 0,
             max_contenders: MAX_CONTENDERS,
             max_selections: driver.max_selections,
+            create_wait: human(DeskConfig::default().create_wait),
             lease: human(driver.lease),
             poll_interval: human(driver.poll_interval),
             trainer_patience: human(driver.patience),
@@ -231,6 +238,11 @@ impl ServiceConfig for Config {
         (
             "selector.max_selections",
             "Selections driven at the same time; further ones wait for an owner.",
+        ),
+        (
+            "selector.create_wait",
+            "Time a creation waits for the trainers to say what it would cost, at most 10m: a budget that does not pay for the \
+             smallest plan is refused then. `0s`: they are not asked, and such a selection fails once it is prepared.",
         ),
         (
             "selector.lease",
@@ -309,7 +321,10 @@ mod tests {
     #[test]
     fn every_key_is_checked_and_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
+            ("selector.create_wait", |c| {
+                c.selector.create_wait = HumanDuration::from_secs(601);
+            }),
             ("selector.max_contenders", |c| c.selector.max_contenders = 1_001),
             ("selector.max_selections", |c| c.selector.max_selections = 0),
             ("selector.lease", |c| c.selector.lease = HumanDuration::from_millis(1)),

@@ -45,6 +45,8 @@ pub struct DeskConfig {
     pub max_contenders: usize,
     /// States kept of selections that were asked about last, ≥ 1.
     pub cached_states: usize,
+    /// How long a creation waits for the trainers to say what it would cost; 0: it does not ask.
+    pub create_wait: Duration,
     /// How often a watch asks the store for a selection that is driven elsewhere.
     pub watch_poll: Duration,
 }
@@ -54,6 +56,7 @@ impl Default for DeskConfig {
         Self {
             max_contenders: crate::selection::spec::MAX_CONTENDERS,
             cached_states: 128,
+            create_wait: Duration::from_secs(5),
             watch_poll: Duration::from_millis(200),
         }
     }

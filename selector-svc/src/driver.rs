@@ -6,16 +6,19 @@
 //!
 //! - [`claims`]: which selections are ours. One task each:
 //! - [`task`]: what is due, step by step. [`step`]: the events of one step. [`journal`]: the state and the store, in agreement.
-//! - [`prepare`]: what the trainers are asked first. [`settle`]: what the end of a run means and costs.
+//! - [`prepare`]: what the trainers are asked first. [`reserve`]: what is set aside for a run, and how long it may take for that.
+//!   [`settle`]: what its end means and costs.
 //! - [`together`]: which trials one run measures. [`attend`]: a run in a trainer's hands. [`slots`]: the trainers' slots, shared by all
 //!   selections of this process.
-//! - [`clock`]: the store's time between two answers of the store.
+//! - [`clock`]: the store's time between two answers of the store. [`early`]: answers of trainers from a creation.
 
 mod attend;
 mod claims;
 mod clock;
+mod early;
 mod journal;
 mod prepare;
+mod reserve;
 mod settle;
 mod slots;
 mod step;
@@ -30,9 +33,10 @@ use svc_kit::shutdown::Token;
 use thiserror::Error;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use self::early::Early;
 use self::slots::Slots;
 use crate::ports::{Fitter, RunProgress, Trainer, TrainerFault};
-use crate::selection::{Failure, Prepared, SelectionSpec};
+use crate::selection::{BudgetSpec, Failure, Prepared, SelectionSpec};
 use crate::store::{Store, StoreError};
 
 /// What a driver works with.
@@ -136,6 +140,8 @@ struct Shared {
     slots: Slots,
     /// Bounds what trainers are asked at the same time.
     questions: Semaphore,
+    /// What trainers said of selections that were just created.
+    early: Early,
     /// A selection was created, or changed.
     claim_now: Notify,
     driven: Mutex<HashMap<String, Driven>>,
@@ -162,6 +168,7 @@ impl Driver {
         let shared = Shared {
             parts,
             slots: Slots::default(),
+            early: Early::default(),
             questions: Semaphore::new(config.estimates_in_flight.max(1)),
             claim_now: Notify::new(),
             driven: Mutex::default(),
@@ -204,6 +211,25 @@ impl Driver {
     /// [`PrepareError`]; a trainer that does not answer is one only when none does.
     pub async fn prepare(&self, spec: &SelectionSpec) -> Result<Prepared, PrepareError> {
         prepare::prepare(&self.shared, spec).await
+    }
+
+    /// Asks the trainers about a selection that is to be created. Changes nothing. `None`: one of them does not answer now, later it
+    /// may, and the plan could be another one then.
+    ///
+    /// # Errors
+    /// [`PrepareError`].
+    pub async fn prepare_with_all(&self, spec: &SelectionSpec) -> Result<Option<Prepared>, PrepareError> {
+        let asked = prepare::ask(&self.shared, spec).await?;
+        if !asked.away.is_empty() {
+            return Ok(None);
+        }
+        prepare::conclude(spec, asked.told).await.map(Some)
+    }
+
+    /// Keeps for a moment what [`prepare_with_all`](Self::prepare_with_all) said of a selection that is created now: the trainers are
+    /// not asked again if it is driven here. `budget`: the one that it was planned by.
+    pub fn keep_prepared(&self, id: &str, nonce: &str, budget: BudgetSpec, prepared: Prepared) {
+        self.shared.early.keep(id, nonce, (budget, prepared));
     }
 }
 

@@ -54,7 +54,8 @@ fn name_of(state: &State, trial: usize) -> String {
 }
 
 /// What is asked of a trainer for a run in hand: for an attempt at a trial (by position), or for attempts at several sizes of a contender,
-/// ascending by size ([`State::runs_in_hand`]). The caller's marks go along, as far as there is room.
+/// ascending by size ([`State::runs_in_hand`]); for no longer than their reservations pay. The caller's marks go along, as far as there is
+/// room.
 #[must_use]
 pub fn run_spec(state: &State, selection_id: &str, members: &[(usize, u32)]) -> Spec {
     let (trial, attempt) = members.last().copied().unwrap_or_default();
@@ -78,6 +79,9 @@ pub fn run_spec(state: &State, selection_id: &str, members: &[(usize, u32)]) -> 
             spec.labels.insert(TRIALS_LABEL.to_owned(), names_of(state, members));
         }
     }
+    let in_hand = largest.and_then(|trial| trial.attempts.get((attempt as usize).checked_sub(1)?));
+    let paid = in_hand.and_then(|attempt| attempt.max_seconds).map(whole_nanoseconds);
+    spec.max_duration = [spec.max_duration, paid].into_iter().flatten().min();
     spec
 }
 
@@ -145,6 +149,17 @@ pub fn probe_spec(spec: &SelectionSpec, contender: usize, data_size: DataSize) -
 pub fn max_duration(spec: &SelectionSpec) -> Option<Duration> {
     let millis = spec.max_run_millis.and_then(|millis| u64::try_from(millis).ok());
     millis.filter(|millis| *millis > 0).map(Duration::from_millis)
+}
+
+/// Rounded down, so that a run is not longer than what pays for it; more than 0, as every limit is.
+fn whole_nanoseconds(seconds: f64) -> Duration {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the cast saturates, at 584 years"
+    )]
+    let nanoseconds = (seconds * 1e9).floor() as u64;
+    Duration::from_nanos(nanoseconds.max(1))
 }
 
 fn shortened(mut name: String) -> String {

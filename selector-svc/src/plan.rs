@@ -9,13 +9,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use self::budget::{Course, limits};
+use self::budget::{Course, Plan, limits};
 pub use self::check::check;
 use self::line_up::LineUp;
 use crate::curve::{DataSize, Loss};
 use crate::error::InvalidParameter;
 use crate::ports::{RunEstimate, TrainerDescription, TrainerFault};
-use crate::selection::{BudgetSpec, Failure, Limits, Prepared, SelectionSpec, State};
+use crate::selection::{BudgetSpec, Failure, Limits, Prepared, SelectionSpec, State, TrainerFacts};
 use crate::simulate::NamedHistory;
 use crate::store::KnownForecast;
 
@@ -160,19 +160,13 @@ pub fn prepare(spec: &SelectionSpec, told: &Told) -> Result<Prepared, (Failure, 
         warm_start(spec, told, &digests),
     );
     let plan = course.largest_plan(&limits)?;
-    let slots = line_up
-        .trainers
-        .iter()
-        .fold(0_u32, |sum, trainer| sum.saturating_add(trainer.slots));
-    let slots = spec.parallelism.map_or(slots, |most| most.min(slots));
-    let in_full_runs = plan.cost.examples as f64 / full.examples() as f64;
     Ok(Prepared {
         data_size_full: full,
         data_sizes: rungs,
         data_digest: digests.data,
-        wall_seconds: course.wall_seconds(&plan, slots),
+        wall_seconds: course.wall_seconds(&plan, slots(spec, &line_up.trainers)),
         exhaustive: course.exhaustive(),
-        expected_relative_regret: crate::regret::expected(spec.policy.name(), in_full_runs, pool.len()),
+        expected_relative_regret: expected_regret(spec, &plan, full, pool.len()),
         planned: plan.cost,
         plan_examples: plan.examples,
         history: course.history,
@@ -181,6 +175,20 @@ pub fn prepare(spec: &SelectionSpec, told: &Told) -> Result<Prepared, (Failure, 
         limits,
         warnings: Vec::new(),
     })
+}
+
+/// Runs at the same time.
+fn slots(spec: &SelectionSpec, trainers: &[TrainerFacts]) -> u32 {
+    let all = trainers
+        .iter()
+        .fold(0_u32, |sum, trainer| sum.saturating_add(trainer.slots));
+    spec.parallelism.map_or(all, |most| most.min(all))
+}
+
+/// How good the choice of a plan is likely to be; `None`: no replay is near enough.
+fn expected_regret(spec: &SelectionSpec, plan: &Plan, full: DataSize, contenders: usize) -> Option<f64> {
+    let in_full_runs = plan.cost.examples as f64 / full.examples() as f64;
+    crate::regret::expected(spec.policy.name(), in_full_runs, contenders)
 }
 
 fn full_size(spec: &SelectionSpec, told: &Told) -> Result<DataSize, (Failure, String)> {
@@ -238,9 +246,7 @@ fn warm_start(spec: &SelectionSpec, told: &Told, digests: &Digests) -> Vec<Named
 pub fn amend(state: &State, budget: &BudgetSpec) -> Result<(Limits, u64), InvalidParameter> {
     let deadline = budget.wall_millis.map(|wall| state.created.saturating_add(wall));
     let Some(prepared) = &state.prepared else {
-        if let Some((field, description)) = check::check_budget(budget).into_iter().next() {
-            return Err(InvalidParameter::new(field, description));
-        }
+        checked(budget)?;
         let limits = Limits {
             deadline,
             ..Limits::default()
@@ -264,9 +270,52 @@ pub(crate) fn budgeted(
     budget: &BudgetSpec,
     taken: Option<u64>,
 ) -> Result<(Limits, u64), InvalidParameter> {
-    if let Some((field, description)) = check::check_budget(budget).into_iter().next() {
-        return Err(InvalidParameter::new(field, description));
+    let (limits, course) = replan(spec, prepared, budget)?;
+    match (course.largest_plan(&limits), taken) {
+        (Ok(plan), _) => Ok((limits, plan.examples)),
+        (Err((_, detail)), None) => Err(InvalidParameter::new("budget", detail)),
+        (Err(_), Some(bound)) => {
+            let examples = limits.examples.map_or(bound, |limit| limit.min(bound));
+            Ok((limits, examples))
+        }
     }
+}
+
+/// What was prepared, for another question to the same contenders and trainers: limits (without a deadline), plan and whatever is
+/// expected of it are those of the spec's budget and policy and of the contenders that are not excluded.
+///
+/// # Errors
+/// The field of the budget that is wrong, or that does not pay for the smallest plan.
+pub fn anew(spec: &SelectionSpec, prepared: Prepared) -> Result<Prepared, InvalidParameter> {
+    let (limits, course) = replan(spec, &prepared, &spec.budget)?;
+    let plan = course.largest_plan(&limits);
+    let plan = plan.map_err(|(_, detail)| InvalidParameter::new("budget", detail))?;
+    let expected_relative_regret = expected_regret(spec, &plan, prepared.data_size_full, prepared.pool().len());
+    Ok(Prepared {
+        wall_seconds: course.wall_seconds(&plan, slots(spec, &prepared.trainers)),
+        exhaustive: course.exhaustive(),
+        expected_relative_regret,
+        planned: plan.cost,
+        plan_examples: plan.examples,
+        limits,
+        ..prepared
+    })
+}
+
+fn checked(budget: &BudgetSpec) -> Result<(), InvalidParameter> {
+    match check::check_budget(budget).into_iter().next() {
+        Some((field, description)) => Err(InvalidParameter::new(field, description)),
+        None => Ok(()),
+    }
+}
+
+/// Limits of another budget, without a deadline, and the course to plan within them.
+fn replan(
+    spec: &SelectionSpec,
+    prepared: &Prepared,
+    budget: &BudgetSpec,
+) -> Result<(Limits, Course), InvalidParameter> {
+    checked(budget)?;
     let currency = &prepared.limits.currency;
     if let Some((_, wanted)) = &budget.money
         && wanted != currency
@@ -278,12 +327,5 @@ pub(crate) fn budgeted(
     let rungs = prepared.data_sizes.clone();
     let limits = limits(budget, prepared.pool().len(), &rungs, currency);
     let course = Course::new(spec, &prepared.contenders, rungs, prepared.history.clone());
-    match (course.largest_plan(&limits), taken) {
-        (Ok(plan), _) => Ok((limits, plan.examples)),
-        (Err((_, detail)), None) => Err(InvalidParameter::new("budget", detail)),
-        (Err(_), Some(bound)) => {
-            let examples = limits.examples.map_or(bound, |limit| limit.min(bound));
-            Ok((limits, examples))
-        }
-    }
+    Ok((limits, course))
 }

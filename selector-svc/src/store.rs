@@ -319,6 +319,14 @@ pub trait Store: Debug + Send + Sync {
     /// Stores a new selection, unless it is there.
     fn create(&self, new: NewSelection) -> BoxFuture<'_, Result<Creation, StoreError>>;
 
+    /// What [`create`](Self::create) would say of a selection that is there already, changing nothing; `None`: it would be new.
+    fn existing<'a>(
+        &'a self,
+        id: &'a str,
+        request_id: &'a str,
+        spec_digest: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Creation>, StoreError>>;
+
     /// A selection without its events.
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<StoredSelection, StoreError>>;
 

@@ -29,7 +29,7 @@ use crate::race::Race;
 use crate::report::Report;
 use crate::selection::state::Amendment;
 use crate::selection::{
-    BudgetSpec, ContenderFacts, Limits, Millis, Phase, Prepared, SelectionSpec, Spending, State, TransitionError, Wait,
+    BudgetSpec, ContenderFacts, Millis, Phase, Prepared, SelectionSpec, Spending, State, TransitionError, Wait,
 };
 use crate::simulate::SelectionPolicy;
 use crate::table::{Attributes, Candidate};
@@ -172,9 +172,11 @@ fn excluded(spec: &SelectionSpec, contender: usize, facts: &ContenderFacts) -> O
     constraints.check(&candidate).err()
 }
 
-/// The selection before its first round, with the limits of the changed question.
+/// The selection before its first round, with the limits and the plan of the changed question. Time does not pass in a replay: there
+/// is no deadline.
 fn beginning(state: &State, spec: SelectionSpec, prepared: Prepared) -> Result<State, WhatIfError> {
-    let mut beginning = State {
+    let prepared = plan::anew(&spec, prepared)?;
+    Ok(State {
         spec,
         nonce: state.nonce.clone(),
         phase: Phase::Running,
@@ -194,18 +196,7 @@ fn beginning(state: &State, spec: SelectionSpec, prepared: Prepared) -> Result<S
         updated: state.created,
         ended: None,
         sequence: 1,
-    };
-    let (limits, plan_examples) = plan::amend(&beginning, &beginning.spec.budget)?;
-    // Time does not pass in a replay.
-    beginning.limits = Limits {
-        deadline: None,
-        ..limits
-    };
-    if let Some(prepared) = &mut beginning.prepared {
-        prepared.limits = beginning.limits.clone();
-        prepared.plan_examples = plan_examples;
-    }
-    Ok(beginning)
+    })
 }
 
 /// Losses and fits that the selection has.

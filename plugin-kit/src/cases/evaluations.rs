@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
         Needs::Claimed("nested_subsets"),
         Shared,
         nested,
-        "One run reports several sizes."
+        "One run reports several sizes; where seeds decide the losses, each is that of a run of its own."
     ),
     case!(
         "evaluations.deterministic",
@@ -154,6 +154,23 @@ async fn nested(scope: &Scope) -> Verdict {
         "held-out losses for the sizes",
         &spec.data_sizes,
         &held_out(&run),
+    )?;
+    if !scope.capabilities.deterministic_seeds {
+        return Ok(());
+    }
+    let half = largest / 2;
+    spec.data_sizes = vec![half];
+    let alone = succeeded(scope, "alone", &spec).await?;
+    let loss = |run: &pb::TrainingRun| {
+        let mut all = run.evaluations.iter();
+        let found = all.find(|one| one.kind() == EvaluationKind::HeldOut && one.data_size == half);
+        found.map(|one| (one.loss.to_bits(), one.loss))
+    };
+    equal(
+        "C-7.6",
+        "(bits, loss) of a size alone and beside others",
+        &loss(&alone),
+        &loss(&run),
     )
 }
 

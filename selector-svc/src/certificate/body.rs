@@ -296,6 +296,7 @@ impl TrialRecord {
             trainer: attempt.trainer.clone(),
             run_id: attempt.run_id.clone(),
             reserved: Spending::ZERO,
+            max_seconds: None,
             lease_until: None,
             started: 0,
             end: attempt.outcome.clone().map(|outcome| AttemptEnded {

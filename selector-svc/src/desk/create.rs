@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Desk, DeskError, View};
 use crate::driver::PrepareError;
 use crate::plan;
-use crate::selection::{Event, SelectionSpec, State, WorkMode, transition};
+use crate::selection::{Event, Failure, Prepared, SelectionSpec, State, WorkMode, transition};
 use crate::store::{Creation, NewSelection, Summary};
 
 /// A selection to be created; its spec is checked.
@@ -49,7 +49,8 @@ pub(super) fn digest(spec: &SelectionSpec) -> Result<String, DeskError> {
 }
 
 impl Desk {
-    /// Creates a selection, or returns the one that has this id (or this request id) and spec.
+    /// Creates a selection, or returns the one that has this id (or this request id) and spec. Of a new one the trainers are asked
+    /// first, for a while: what no budget pays is not stored.
     ///
     /// # Errors
     /// The id belongs to another spec, a trainer is unknown, the spec is too large for this selector, or it is known already that it
@@ -65,11 +66,16 @@ impl Desk {
             wish.id
         };
         let spec_digest = digest(&wish.spec)?;
+        if let Some(there) = self.store.existing(&id, &wish.request_id, &spec_digest).await? {
+            return self.created(id, there).await;
+        }
+        let prepared = self.affordable(&wish.spec).await?;
+        let budget = wish.spec.budget.clone();
         // Ids of runs hold it beside 96 bytes of the selection's: it is short.
         let nonce = draw(6);
         let event = Event::Created {
             spec: Box::new(wish.spec),
-            nonce,
+            nonce: nonce.clone(),
         };
         let now = self.store.now().await?;
         let state = begin(&id, event.clone(), now)?;
@@ -80,13 +86,44 @@ impl Desk {
             event,
             summary: Summary::of(&state),
         };
-        match self.store.create(new).await? {
+        let creation = self.store.create(new).await?;
+        if let (Creation::Created { id }, Some(prepared)) = (&creation, prepared) {
+            self.driver.keep_prepared(id, &nonce, budget, prepared);
+        }
+        self.created(id, creation).await
+    }
+
+    async fn created(&self, id: String, creation: Creation) -> Result<View, DeskError> {
+        match creation {
             Creation::Created { id } => {
                 self.driver.nudge(&id);
                 self.get(&id).await
             }
             Creation::Existing { id } => self.get(&id).await,
             Creation::Taken => Err(DeskError::Taken { id }),
+        }
+    }
+
+    /// The plan of a selection that is to be created, if all trainers answer in time. Whatever else may be wrong is the driver's to
+    /// find: it can wait.
+    ///
+    /// # Errors
+    /// The budget does not pay for the smallest plan.
+    async fn affordable(&self, spec: &SelectionSpec) -> Result<Option<Prepared>, DeskError> {
+        let wait = self.config.create_wait;
+        if wait.is_zero() || spec.work_mode == WorkMode::AskTell {
+            return Ok(None);
+        }
+        match tokio::time::timeout(wait, self.driver.prepare_with_all(spec)).await {
+            Ok(Ok(prepared)) => Ok(prepared),
+            Ok(Err(error)) => match &error {
+                PrepareError::Failed {
+                    failure: Failure::BudgetTooSmall,
+                    ..
+                } => Err(error.into()),
+                _ => Ok(None),
+            },
+            Err(_too_long) => Ok(None),
         }
     }
 

@@ -179,6 +179,7 @@ fn scheduled(state: &State, id: &str, wish: &WorkWish, until: Millis, now: Milli
             trainer: wish.worker.clone(),
             run_id: order::run_id(state, id, index, attempt),
             reserved: price,
+            max_seconds: None,
             lease_until: Some(until),
         });
     }

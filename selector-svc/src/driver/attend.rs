@@ -9,11 +9,16 @@ use trainer_kit::spec::Spec;
 
 use super::journal::doubled;
 use super::{Live, Shared};
+use crate::explain;
 use crate::ports::{ProgressSink, RunEnd, Trainer, TrainerFault};
-use crate::selection::Outcome;
+use crate::selection::{Attempt, Outcome, State};
 
-/// How long a trainer has to end a run that has had its time, and how much later than the trainer we say that it has.
+/// How long a trainer has to end a run that has had its time, and how much later than the trainer we say that it has,
 const GRACE: Duration = Duration::from_mins(1);
+/// or where the time is what the budget pays: what a run takes beyond it passes a limit.
+const BUDGET_GRACE: Duration = Duration::from_secs(10);
+/// How often a run is looked for that has not begun to run.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A run that has ended, by the attempt that it has its name of; the others that it is made for share its end.
 #[derive(Clone, Debug)]
@@ -48,6 +53,17 @@ pub(super) struct Order {
     pub(super) trainer: String,
     pub(super) run_id: String,
     pub(super) spec: Spec,
+    /// How much longer than its limit it may take before we end it.
+    pub(super) grace: Duration,
+}
+
+/// The grace of an attempt, by what limits its time.
+pub(super) fn grace(state: &State, attempt: &Attempt) -> Duration {
+    if state.paid_seconds(attempt).is_some() {
+        BUDGET_GRACE
+    } else {
+        GRACE
+    }
 }
 
 /// Follows a run to its end.
@@ -108,33 +124,66 @@ async fn follow(shared: &Shared, trainer: &dyn Trainer, order: &Order, live: &wa
     }
 }
 
+/// How long a run has run. In a trainer's queue it does not, nor while it is paused.
+#[derive(Debug, Default)]
+struct Stopwatch {
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Stopwatch {
+    fn hear(&mut self, waits: bool) {
+        match (waits, self.since) {
+            (false, None) => self.since = Some(Instant::now()),
+            (true, Some(since)) => {
+                self.before += since.elapsed();
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn ran(&self) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+type Clock = Arc<Mutex<Stopwatch>>;
+
+fn read(clock: &Clock) -> std::sync::MutexGuard<'_, Stopwatch> {
+    clock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns when a run has run for so long.
+async fn over(clock: &Clock, limit: Duration) {
+    loop {
+        let (ran, runs) = {
+            let clock = read(clock);
+            (clock.ran(), clock.since.is_some())
+        };
+        match limit.saturating_sub(ran) {
+            Duration::ZERO => return,
+            left if runs => tokio::time::sleep(left).await,
+            left => tokio::time::sleep(left.max(LOOK)).await,
+        }
+    }
+}
+
 /// The run, ended by us when it takes longer than it may and its trainer does not end it.
 async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live>) -> Result<RunEnd, TrainerFault> {
-    let running_since = Arc::new(Mutex::new(None::<Instant>));
+    let clock = Clock::default();
     let run = trainer.run(
         &order.run_id,
         order.spec.clone(),
-        sink(order.trials.clone(), live, &running_since),
+        sink(order.trials.clone(), live, &clock),
     );
     let Some(limit) = order.spec.max_duration else {
         return run.await;
     };
-    let late = async {
-        loop {
-            let since = *running_since.lock().unwrap_or_else(PoisonError::into_inner);
-            // What waits in a trainer's queue does not run.
-            let end = since.map(|since| since + limit + GRACE);
-            match end {
-                Some(end) if end <= Instant::now() => break,
-                Some(end) => tokio::time::sleep_until(end).await,
-                None => tokio::time::sleep(limit).await,
-            }
-        }
-    };
     tokio::pin!(run);
     tokio::select! {
         end = &mut run => return end,
-        () = late => {}
+        () = over(&clock, limit.saturating_add(order.grace)) => {}
     }
     let (_, end) = tokio::join!(
         tokio::time::timeout(GRACE, trainer.cancel(&order.run_id)),
@@ -153,12 +202,12 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
     }
     Ok(RunEnd {
         outcome: Outcome::Failed {
-            failure: "DEADLINE_EXCEEDED".to_owned(),
+            failure: Outcome::DEADLINE.to_owned(),
         },
         others: Vec::new(),
         detail: format!(
-            "it ran longer than {} s, and its trainer did not end it",
-            limit.as_secs()
+            "it ran longer than {}, and its trainer did not end it",
+            explain::seconds(limit.as_secs_f64())
         ),
         device_seconds: told.as_ref().and_then(|told| told.device_seconds),
         money_nanos: told.as_ref().and_then(|told| told.money_nanos),
@@ -167,13 +216,10 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
     })
 }
 
-fn sink(trials: Vec<usize>, live: &watch::Sender<Live>, running_since: &Arc<Mutex<Option<Instant>>>) -> ProgressSink {
-    let (live, running_since) = (live.clone(), Arc::clone(running_since));
+fn sink(trials: Vec<usize>, live: &watch::Sender<Live>, clock: &Clock) -> ProgressSink {
+    let (live, clock) = (live.clone(), Arc::clone(clock));
     Box::new(move |progress| {
-        if !progress.queued {
-            let mut since = running_since.lock().unwrap_or_else(PoisonError::into_inner);
-            since.get_or_insert_with(Instant::now);
-        }
+        read(&clock).hear(progress.queued);
         live.send_modify(|live| {
             live.progress.extend(trials.iter().map(|trial| (*trial, progress)));
         });
@@ -217,5 +263,38 @@ pub(super) async fn cancel(shared: Arc<Shared>, trainer: String, run_id: String)
         }
         tokio::time::sleep(pause).await;
         pause = doubled(pause, longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_the_queue_and_paused_does_not_count() {
+        let clock = Clock::default();
+        let wait = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+        let hear = |waits| read(&clock).hear(waits);
+        let begin = Instant::now();
+        let over = over(&clock, Duration::from_secs(10));
+        let life = async {
+            // In the queue, running, paused, running.
+            hear(true);
+            wait(100).await;
+            hear(false);
+            wait(4).await;
+            hear(false);
+            hear(true);
+            wait(100).await;
+            hear(false);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = over => {}
+            () = life => {}
+        }
+        let all = begin.elapsed();
+        assert!((210..=220).contains(&all.as_secs()), "{all:?}");
+        assert!(read(&clock).ran() >= Duration::from_secs(10));
     }
 }

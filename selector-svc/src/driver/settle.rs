@@ -15,7 +15,7 @@ use crate::selection::{AttemptEnd, Millis, Outcome, Phase, Spending, State, Tria
 const MAX_ATTEMPTS: usize = 64;
 
 /// Failures that are tried once more, but not again and again: the same spec will mostly fail the same way.
-const ONCE_MORE: [&str; 2] = ["EVALUATION_MISSING", "DEADLINE_EXCEEDED"];
+const ONCE_MORE: [&str; 2] = ["EVALUATION_MISSING", Outcome::DEADLINE];
 
 /// What a run that has ended is for one of the attempts that it was made for.
 pub(super) struct Share {
@@ -29,7 +29,7 @@ pub(super) struct Share {
 }
 
 /// The shares of all attempts that a run was made for; none: it is not in hand (any more).
-pub(super) fn shares(state: &State, ended: &Ended) -> Vec<Share> {
+pub(super) fn shares(state: &State, ended: &Ended, now: Millis) -> Vec<Share> {
     let leading = state.trials.get(ended.trial).and_then(Trial::running);
     let Some((_, leading)) = leading.filter(|(attempt, _)| *attempt == ended.attempt) else {
         return Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn shares(state: &State, ended: &Ended) -> Vec<Share> {
         .collect();
     let end = whole(&trials, &ended.end);
     let several = members.len() > 1;
-    let each = members.iter().zip(&trials).zip(bills(state, &trials, &end));
+    let each = members.iter().zip(&trials).zip(bills(state, &trials, &end, now));
     each.map(|(((trial, attempt), measured), spent)| Share {
         trial: *trial,
         attempt: *attempt,
@@ -86,8 +86,10 @@ fn own(trial: &Trial, end: &RunEnd, sizes: usize) -> RunEnd {
 /// How an attempt in hand ends; `None`: it is not in hand (any more).
 pub(super) fn settle(state: &State, share: &Share, config: &DriverConfig, now: Millis) -> Option<AttemptEnd> {
     let trial = state.trials.get(share.trial)?;
-    let (attempt, _) = trial.running().filter(|(attempt, _)| *attempt == share.attempt)?;
-    let retry_at = may_go_on(state, trial, share, config).then(|| {
+    let (attempt, in_hand) = trial.running().filter(|(attempt, _)| *attempt == share.attempt)?;
+    // It had all that the budget pays for it.
+    let paid_out = share.end.outcome.is_deadline() && state.paid_seconds(in_hand).is_some();
+    let retry_at = (!paid_out && may_go_on(state, trial, share, config)).then(|| {
         let pause = pause(trial, &share.end, config);
         now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
     });
@@ -151,4 +153,111 @@ fn pause(trial: &Trial, end: &RunEnd, config: &DriverConfig) -> std::time::Durat
     }
     let doublings = trial.attempts.len().saturating_sub(1).min(30);
     (0..doublings).fold(first, |pause, _| doubled(pause, longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{ready, size, spec};
+    use crate::selection::{Event, PlannedTrial, ScheduledAttempt, transition};
+    use crate::simulate::SelectionPolicy;
+
+    /// A run on 1,000 examples that is expected to take 12 s, with so much set aside, begun at time 0.
+    fn running(max_seconds: Option<f64>) -> State {
+        let policy = SelectionPolicy::from_name("geometric").unwrap();
+        let planned = PlannedTrial {
+            contender: 0,
+            data_size: size(1_000),
+            reused: None,
+        };
+        let attempt = ScheduledAttempt {
+            trial: 0,
+            attempt: 1,
+            trainer: "local".to_owned(),
+            run_id: "r".to_owned(),
+            reserved: Spending {
+                examples: 1_000,
+                device_seconds: max_seconds.unwrap_or(12.0),
+                ..Spending::ZERO
+            },
+            max_seconds,
+            lease_until: None,
+        };
+        let state = ready(spec(2, &["full"], policy, 100_000));
+        let events = [
+            Event::RoundOpened { trials: vec![planned] },
+            Event::Scheduled {
+                attempts: vec![attempt],
+            },
+        ];
+        events
+            .into_iter()
+            .fold(state, |state, event| transition(Some(state), event, 0).unwrap().0)
+    }
+
+    fn settled(state: &State, outcome: Outcome, share_done: Option<f64>, told: Option<f64>, now: Millis) -> AttemptEnd {
+        let end = RunEnd {
+            outcome,
+            others: Vec::new(),
+            detail: String::new(),
+            device_seconds: told,
+            money_nanos: None,
+            share_done,
+            may_be_retried: true,
+        };
+        let ended = Ended {
+            trial: 0,
+            attempt: 1,
+            end,
+        };
+        let shares = shares(state, &ended, now);
+        settle(state, &shares[0], &DriverConfig::of("me"), now).unwrap()
+    }
+
+    fn deadline() -> Outcome {
+        Outcome::Failed {
+            failure: Outcome::DEADLINE.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_nobody_tells_is_charged_by_the_clock_within_what_was_set_aside() {
+        let state = running(Some(40.0));
+        let lost = |now| settled(&state, Outcome::Lost, None, None, now).spent.device_seconds;
+        assert_eq!((lost(1_000), lost(20_000), lost(90_000)), (12.0, 20.0, 40.0));
+        let failed = |share| {
+            settled(&state, Outcome::Preempted, Some(share), None, 5_000)
+                .spent
+                .device_seconds
+        };
+        assert_eq!((failed(0.0), failed(0.25), failed(0.5)), (0.0, 5.0, 6.0));
+        // All of it, what its trainer tells, and where nothing limits time what was set aside.
+        let ended = settled(&state, deadline(), Some(0.1), None, 1_000);
+        let told = settled(&state, Outcome::Lost, None, Some(41.5), 0);
+        let free = settled(&running(None), Outcome::Lost, None, None, 90_000);
+        let spent = [ended, told, free].map(|end| end.spent.device_seconds);
+        assert!(
+            spent
+                .iter()
+                .zip([40.0, 41.5, 12.0])
+                .all(|(spent, wanted)| (spent - wanted).abs() < 1e-9)
+        );
+    }
+
+    #[test]
+    fn a_run_that_had_all_that_the_budget_pays_is_not_made_again() {
+        let state = running(Some(40.0));
+        let end = settled(&state, deadline(), None, Some(40.0), 0);
+        assert_eq!(end.retry_at, None);
+        let (after, _) = transition(Some(state), Event::AttemptEnded(Box::new(end)), 0).unwrap();
+        let (_, _, exclusion) = &after.withdrawn[0];
+        assert_eq!(exclusion.reason, crate::policy::ExclusionReason::Budget);
+        assert!(exclusion.detail.contains("40 s of device time"), "{}", exclusion.detail);
+        // The spec's own limit, and none at all.
+        let mut own = running(Some(40.0));
+        own.spec.max_run_millis = Some(39_000);
+        for state in [own, running(None)] {
+            assert!(settled(&state, deadline(), None, Some(39.0), 0).retry_at.is_some());
+        }
+    }
 }

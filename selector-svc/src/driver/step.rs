@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::attend::Ended;
 use super::journal::{Batch, Halt};
+use super::reserve::{Purse, expected};
 use super::settle::{settle, shares};
 use super::slots::{Member, Permit, Slots};
 use super::together::Together;
@@ -12,8 +13,8 @@ use crate::curve::DataSize;
 use crate::order;
 use crate::selection::spending::Unit;
 use crate::selection::{
-    AttemptEnd, CostModel, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State,
-    TrialStatus, Wait, WaitReason, WorkMode,
+    AttemptEnd, Ending, Event, Failure, Millis, Outcome, Phase, ScheduledAttempt, Spending, State, TrialStatus, Wait,
+    WaitReason, WorkMode,
 };
 use crate::store::KnownLoss;
 
@@ -23,7 +24,7 @@ pub(super) type Permits = Vec<((usize, u32), Permit)>;
 /// Takes the ends of runs in, for all attempts that they were made for; those that are not in hand (any more) are passed over.
 pub(super) fn take_ends(mut batch: Batch, id: &str, ends: &[Ended], config: &DriverConfig) -> Result<Batch, Halt> {
     for ended in ends {
-        for share in shares(&batch.state, ended) {
+        for share in shares(&batch.state, ended, batch.at) {
             let Some(end) = settle(&batch.state, &share, config, batch.at) else {
                 continue;
             };
@@ -116,7 +117,8 @@ pub(super) fn schedule(
         if !is_waiting(&batch.state, *trial) {
             continue;
         }
-        if let Offer::Never(unit) = offer(&batch.state, shared, *trial, Spending::ZERO) {
+        let taken = batch.state.spent.plus(batch.state.reserved);
+        if let Offer::Never(unit) = offer(&batch.state, shared, *trial, taken) {
             let size = batch
                 .state
                 .trials
@@ -135,7 +137,7 @@ pub(super) fn schedule(
     let state = &batch.state;
     let in_hand = state.runs_in_hand().len();
     let parallelism = state.spec.parallelism.map_or(usize::MAX, |most| most.max(1) as usize);
-    let mut planned = Spending::ZERO;
+    let mut purse = Purse::of(state);
     let (mut attempts, mut runs) = (Vec::new(), 0);
     let waiting = trials.iter().copied().filter(|trial| is_waiting(state, *trial));
     let mut together = Together::new(state, shared, waiting.clone());
@@ -147,7 +149,7 @@ pub(super) fn schedule(
         if !together.waits(trial) {
             continue;
         }
-        let Offer::Now(trainers) = offer(state, shared, trial, planned) else {
+        let Offer::Now(trainers) = offer(state, shared, trial, purse.taken()) else {
             // In the order of the plan: a cheaper one does not overtake.
             break;
         };
@@ -155,19 +157,16 @@ pub(super) fn schedule(
             wanted.extend(trainers);
             continue;
         };
-        let mut set_aside = planned.plus(price_of(state, trial, permit.trainer()));
+        let mut taken = purse.taken().plus(expected(state, trial, permit.trainer()));
         let members = together.take(trial, permit.trainer(), |other| {
-            let offer = offer(state, shared, other, set_aside);
+            let offer = offer(state, shared, other, taken);
             let may = matches!(offer, Offer::Now(able) if able.iter().any(|name| name == permit.trainer()));
-            set_aside = set_aside.plus(if may {
-                price_of(state, other, permit.trainer())
-            } else {
-                Spending::ZERO
-            });
+            if may {
+                taken = taken.plus(expected(state, other, permit.trainer()));
+            }
             may
         });
-        let run = run_of(state, shared, id, &members, permit.trainer());
-        planned = run.iter().fold(planned, |sum, attempt| sum.plus(attempt.reserved));
+        let run = run_of(state, shared, id, &members, permit.trainer(), &mut purse);
         permits.extend(run.last().map(|largest| ((largest.trial, largest.attempt), permit)));
         attempts.extend(run);
         runs += 1;
@@ -183,16 +182,8 @@ fn is_waiting(state: &State, trial: usize) -> bool {
     matches!(status, Some(TrialStatus::Waiting { .. }))
 }
 
-fn price(state: &State, contender: usize, size: DataSize, trainer: &str) -> Spending {
-    let prepared = state.prepared.as_ref();
-    let facts = prepared.and_then(|prepared| prepared.contenders.get(contender));
-    let model = facts.and_then(|facts| facts.costs.get(trainer)).copied();
-    let parameters = facts.and_then(|facts| facts.parameters);
-    model.unwrap_or(CostModel::default()).of(size, parameters)
-}
-
-/// Who may run a trial, if so much more was set aside in this step.
-fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Offer {
+/// Who may run a trial, if so much is settled and set aside.
+fn offer(state: &State, shared: &Shared, trial: usize, taken: Spending) -> Offer {
     let Some(waiting) = state.trials.get(trial) else {
         return Offer::Later;
     };
@@ -205,7 +196,7 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
         // External work has no trainers: its examples are counted all the same.
         able.push("");
     }
-    let of = |name: &str| price(state, waiting.contender, waiting.data_size, name);
+    let of = |name: &str| expected(state, trial, name);
     let mut first_unit = None;
     able.retain(|name| match state.limits.allow(state.spent.plus(of(name))) {
         Ok(()) => true,
@@ -217,7 +208,6 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
     if let (true, Some(unit)) = (able.is_empty(), first_unit) {
         return Offer::Never(unit);
     }
-    let taken = state.spent.plus(state.reserved).plus(planned);
     able.retain(|name| state.limits.allow(taken.plus(of(name))).is_ok());
     able.retain(|name| shared.parts.trainers.contains_key(*name) || state.spec.work_mode == WorkMode::AskTell);
     if able.is_empty() {
@@ -236,47 +226,40 @@ fn offer(state: &State, shared: &Shared, trial: usize, planned: Spending) -> Off
     Offer::Now(fresh)
 }
 
-/// What a trial is expected to cost at a trainer.
-fn price_of(state: &State, trial: usize, trainer: &str) -> Spending {
-    let waiting = state.trials.get(trial);
-    waiting.map_or(Spending::ZERO, |trial| {
-        price(state, trial.contender, trial.data_size, trainer)
-    })
-}
-
-/// Attempts at trials that one run measures, ascending by size: it has the id of the last. Each has its own price set aside, which
+/// Attempts at trials that one run measures, ascending by size: it has the id of the last. Each has its own price set aside at least, which
 /// together is at least what one run costs.
-fn run_of(state: &State, shared: &Shared, id: &str, trials: &[usize], trainer: &str) -> Vec<ScheduledAttempt> {
-    let attempts = trials.iter().map(|trial| attempt_of(state, id, *trial, trainer));
-    let mut attempts: Vec<ScheduledAttempt> = attempts.collect();
-    let Some(largest) = attempts.last() else {
-        return attempts;
+fn run_of(
+    state: &State,
+    shared: &Shared,
+    id: &str,
+    trials: &[usize],
+    trainer: &str,
+    purse: &mut Purse,
+) -> Vec<ScheduledAttempt> {
+    let number = |trial: usize| {
+        let before = state.trials.get(trial).map_or(0, |trial| trial.attempts.len());
+        u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
     };
+    let largest = trials.last().copied().unwrap_or_default();
     // A run belongs to one of a trainer's processes by its id: not to one that is known to be away.
     let place = shared.parts.trainers.get(trainer);
     let is_there = |run_id: &String| place.is_none_or(|place| place.reaches(Some(run_id)) != Some(false));
-    let mut ids = order::run_ids(state, id, largest.trial, largest.attempt);
-    let run_id = ids.find(is_there).unwrap_or_else(|| largest.run_id.clone());
-    for attempt in &mut attempts {
-        attempt.run_id.clone_from(&run_id);
-    }
-    attempts
-}
-
-fn attempt_of(state: &State, id: &str, trial: usize, trainer: &str) -> ScheduledAttempt {
-    let planned = state.trials.get(trial);
-    let (contender, size, before) = planned.map_or((0, DataSize::ZERO, 0), |trial| {
-        (trial.contender, trial.data_size, trial.attempts.len())
-    });
-    let attempt = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
-    ScheduledAttempt {
-        trial,
-        attempt,
+    let mut ids = order::run_ids(state, id, largest, number(largest));
+    let run_id = ids
+        .find(is_there)
+        .unwrap_or_else(|| order::run_id(state, id, largest, number(largest)));
+    let (reserved, max_seconds) = purse.set_aside(state, trials, trainer);
+    let each = trials.iter().zip(reserved);
+    each.map(|(trial, reserved)| ScheduledAttempt {
+        trial: *trial,
+        attempt: number(*trial),
         trainer: trainer.to_owned(),
-        run_id: order::run_id(state, id, trial, attempt),
-        reserved: price(state, contender, size, trainer),
+        run_id: run_id.clone(),
+        reserved,
+        max_seconds,
         lease_until: None,
-    }
+    })
+    .collect()
 }
 
 /// What a selection in this state waits for.

@@ -196,7 +196,8 @@ impl Task {
                 Some(Action::Finish { ending }) => batch = self.finish(batch, ending).await?,
                 Some(Action::Prepare) => {
                     // One that was planned by a budget which was amended meanwhile is made again.
-                    let planned = self.prepared.take();
+                    let early = || self.shared.early.take(self.journal.id(), &batch.state.nonce);
+                    let planned = self.prepared.take().or_else(early);
                     let planned = planned.filter(|(budget, _)| *budget == batch.state.spec.budget);
                     let Some((_, prepared)) = planned else {
                         return match self.ask_trainers(&batch.state) {

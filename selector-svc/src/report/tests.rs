@@ -113,6 +113,7 @@ fn bills_and_accuracy_add_up() {
         trainer: "local".to_owned(),
         run_id: String::new(),
         reserved: Spending::ZERO,
+        max_seconds: None,
         lease_until: None,
         started,
         end: Some(AttemptEnded {

@@ -96,6 +96,10 @@ pub struct ScheduledAttempt {
     pub run_id: String,
     /// What is set aside.
     pub reserved: Spending,
+    /// The longest time of its run that this pays, with what is set aside for other sizes of the same run, seconds: its trainer ends it
+    /// then. Absent: nothing limits time, or it is external work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_seconds: Option<f64>,
     /// External work is given to somebody else after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<Millis>,
@@ -127,6 +131,17 @@ pub enum Outcome {
     Cancelled,
     /// The trainer refused it, or answered with something that the contract rules out.
     Refused,
+}
+
+impl Outcome {
+    /// Name of the failure of a run that has run for as long as it may.
+    pub const DEADLINE: &str = "DEADLINE_EXCEEDED";
+
+    /// Whether it has run for as long as it may.
+    #[must_use]
+    pub fn is_deadline(&self) -> bool {
+        matches!(self, Self::Failed { failure } if failure == Self::DEADLINE)
+    }
 }
 
 /// The end of an attempt; what it cost is settled with this event.

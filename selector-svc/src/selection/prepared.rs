@@ -47,14 +47,20 @@ impl CostModel {
     pub fn of(&self, data_size: DataSize, parameters: Option<u64>) -> Spending {
         let examples = data_size.examples();
         let device_seconds = self.fixed_seconds + self.seconds_per_example * examples as f64;
-        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-        let money = (device_seconds * self.nanos_per_second as f64).ceil() as i64;
         Spending {
             examples,
             example_parameters: examples as f64 * parameters.unwrap_or(0) as f64,
             device_seconds,
-            money_nanos: money.saturating_add(self.nanos_per_run),
+            money_nanos: self.money(device_seconds),
         }
+    }
+
+    /// Money of a run that takes so many device-seconds, billionths; rounded up, saturating.
+    #[must_use]
+    pub fn money(&self, device_seconds: f64) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+        let by_time = (device_seconds * self.nanos_per_second as f64).ceil() as i64;
+        by_time.saturating_add(self.nanos_per_run)
     }
 }
 

@@ -107,6 +107,9 @@ pub struct Attempt {
     pub run_id: String,
     /// Set aside while it runs.
     pub reserved: Spending,
+    /// The longest time of its run that this pays, with what is set aside for other sizes of the same run, seconds; absent: nothing
+    /// limits time, or it is external work.
+    pub max_seconds: Option<f64>,
     /// External work: given to somebody else after it.
     pub lease_until: Option<Millis>,
     /// When it was scheduled.
@@ -320,6 +323,22 @@ impl State {
             members.sort_by_key(size);
         }
         runs
+    }
+
+    /// How many attempts, in hand or ended, were made by a run.
+    #[must_use]
+    pub fn sizes_of_run(&self, run_id: &str) -> usize {
+        let attempts = self.trials.iter().flat_map(|trial| &trial.attempts);
+        attempts.filter(|attempt| attempt.run_id == run_id).count()
+    }
+
+    /// The longest time that the budget pays of an attempt's run, seconds, where the spec does not end the run before: by it every size of
+    /// a run has its time.
+    #[must_use]
+    pub fn paid_seconds(&self, attempt: &Attempt) -> Option<f64> {
+        let own = self.spec.max_run_millis.filter(|millis| *millis > 0);
+        let own = own.map(|millis| millis as f64 / 1e3 * self.sizes_of_run(&attempt.run_id).max(1) as f64);
+        attempt.max_seconds.filter(|paid| own.is_none_or(|own| *paid < own))
     }
 
     /// Losses of a contender, ascending by size.

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::curve::DataSize;
+use crate::explain;
 use crate::policy::{Exclusion, ExclusionReason};
 use crate::selection::state::{Amendment, AttemptEnded};
 use crate::selection::{
@@ -352,7 +354,7 @@ impl State {
 
     /// What a run is expected to cost, by the dearest of the trainers that can do it.
     #[must_use]
-    pub fn price(&self, contender: usize, data_size: crate::curve::DataSize) -> Spending {
+    pub fn price(&self, contender: usize, data_size: DataSize) -> Spending {
         let facts = self
             .prepared
             .as_ref()
@@ -377,6 +379,7 @@ impl State {
             trainer: attempt.trainer,
             run_id: attempt.run_id,
             reserved: attempt.reserved,
+            max_seconds: attempt.max_seconds,
             lease_until: attempt.lease_until,
             started: at,
             end: None,
@@ -395,6 +398,7 @@ impl State {
             )
         };
         let mut withdrawn = None;
+        let exclusion = self.without_loss(&end);
         let trial = self.trials.get_mut(end.trial).ok_or_else(missing)?;
         if trial.running().map(|(attempt, _)| attempt) != Some(end.attempt) {
             return Err(missing());
@@ -409,11 +413,6 @@ impl State {
             _ if stopping => TrialStatus::Cancelled,
             (_, Some(not_before)) => TrialStatus::Waiting { not_before },
             (_, None) => {
-                let detail = format!(
-                    "attempt {} at {} examples: {}",
-                    end.attempt, trial.data_size, end.detail
-                );
-                let exclusion = Exclusion::new(ExclusionReason::RunsFailed, detail);
                 withdrawn = Some((trial.contender, trial.round, exclusion.clone()));
                 TrialStatus::GivenUp(exclusion)
             }
@@ -431,6 +430,30 @@ impl State {
             self.withdraw(contender, round, exclusion);
         }
         Ok(())
+    }
+
+    /// Why the contender is out if this was the last attempt at a size, and has ended without a loss.
+    fn without_loss(&self, end: &AttemptEnd) -> Exclusion {
+        let trial = self.trials.get(end.trial);
+        let size = trial.map_or(DataSize::ZERO, |trial| trial.data_size);
+        let attempt = trial
+            .and_then(|trial| trial.attempts.last())
+            .filter(|_| end.outcome.is_deadline());
+        let paid = attempt.and_then(|attempt| Some((self.paid_seconds(attempt)?, self.sizes_of_run(&attempt.run_id))));
+        let Some((paid, sizes)) = paid else {
+            let detail = format!("attempt {} at {size} examples: {}", end.attempt, end.detail);
+            return Exclusion::new(ExclusionReason::RunsFailed, detail);
+        };
+        let what = if sizes > 1 {
+            explain::count(sizes, "size", "sizes")
+        } else {
+            explain::examples(size.examples())
+        };
+        let paid = explain::seconds(paid);
+        let detail = format!(
+            "its run for {what} was ended after {paid} of device time: the budget had no more set aside for it"
+        );
+        Exclusion::new(ExclusionReason::Budget, detail)
     }
 
     /// Takes a contender out of the race: nothing more of it is begun.

@@ -165,6 +165,17 @@ impl Store for MemoryStore {
         self.call(Operation::Create, |shelf, now| shelf.create(new, now))
     }
 
+    fn existing<'a>(
+        &'a self,
+        id: &'a str,
+        request_id: &'a str,
+        spec_digest: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Creation>, StoreError>> {
+        self.call(Operation::Read, move |shelf, _| {
+            Ok(shelf.existing(id, request_id, spec_digest))
+        })
+    }
+
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<StoredSelection, StoreError>> {
         self.call(Operation::Read, |shelf, now| shelf.get(id, now))
     }

@@ -145,6 +145,15 @@ impl Store for SqliteStore {
         Box::pin(write::create(self, new))
     }
 
+    fn existing<'a>(
+        &'a self,
+        id: &'a str,
+        request_id: &'a str,
+        spec_digest: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Creation>, StoreError>> {
+        Box::pin(read::existing(&self.readers, id, request_id, spec_digest))
+    }
+
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<StoredSelection, StoreError>> {
         Box::pin(read::get(self, id))
     }

@@ -111,6 +111,7 @@ fn run(mut state: State, trial: usize, measured: Measured) -> Result<State, What
         trainer: measured.trainer,
         run_id: trial_id(contender, size),
         reserved,
+        max_seconds: None,
         lease_until: None,
     };
     state = apply(

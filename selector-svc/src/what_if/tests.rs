@@ -172,3 +172,40 @@ fn a_loss_from_an_earlier_selection_costs_what_it_would_have() {
     assert_eq!(report.choice.unwrap().named.contender, 0);
     assert_eq!(size(100), report.contenders[0].observations[0].data_size());
 }
+
+#[test]
+fn what_is_expected_is_that_of_the_changed_question() {
+    let mut state = everything();
+    if let Some(prepared) = &mut state.prepared {
+        prepared.expected_relative_regret = Some(0.123);
+    }
+    let expected = |budget: u64, name: &str| {
+        let (report, _) = what_if("s", &state, Some(examples(budget)), Some(policy(name)), None, 0).unwrap();
+        report.estimate.unwrap()
+    };
+    let (small, large) = (expected(20_000, "geometric"), expected(60_000, "geometric"));
+    let regret = |prepared: &Prepared| prepared.expected_relative_regret.unwrap();
+    assert!(regret(&large) <= regret(&small) && regret(&small) < 0.1, "{small:?}");
+    assert!(small.planned.examples <= 20_000 && small.planned.examples < large.planned.examples);
+    assert!(small.wall_seconds.unwrap() < large.wall_seconds.unwrap());
+    assert_eq!(small.limits.examples, Some(20_000));
+    // No replay says anything of that one.
+    assert_eq!(expected(5 * 2 * FULL, "local_trend").expected_relative_regret, None);
+    // With one contender nothing can be chosen wrongly.
+    let only = Constraints {
+        max_parameters: Some(1_000),
+        ..Constraints::default()
+    };
+    let (report, _) = what_if(
+        "s",
+        &state,
+        Some(examples(20_000)),
+        Some(policy("geometric")),
+        Some(only),
+        0,
+    )
+    .unwrap();
+    let estimate = report.estimate.unwrap();
+    assert_eq!(estimate.expected_relative_regret, Some(0.0));
+    assert_eq!((estimate.exhaustive.examples, report.exhaustive.examples), (FULL, FULL));
+}

@@ -217,6 +217,7 @@ async fn external_work_is_offered_judged_and_given_to_the_next() {
             trainer: "worker".to_owned(),
             run_id: selector_svc::order::run_id(&state, "s", trial, attempt),
             reserved,
+            max_seconds: None,
             lease_until: Some(state.updated + 60_000),
         };
         world.command("s", Event::Scheduled { attempts: vec![given] }).await;

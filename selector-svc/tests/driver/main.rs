@@ -9,6 +9,7 @@ mod faults;
 mod leaves;
 mod life;
 mod load;
+mod paid;
 mod together;
 mod trainer;
 mod unpaid;

@@ -9,7 +9,7 @@ use selector_svc::curve::{DataSize, Loss, Observation};
 use selector_svc::ports::{
     BoxFuture, ProgressSink, RunEnd, RunEstimate, RunProgress, Trainer, TrainerDescription, TrainerFault,
 };
-use selector_svc::selection::{Event, Outcome};
+use selector_svc::selection::{CostModel, Event, Outcome};
 use selector_svc::store::Store;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -45,6 +45,9 @@ pub(crate) enum Point {
 
 type Behave = Box<dyn Fn(&str, &Spec) -> Behaviour + Send>;
 
+/// Device-seconds of an example, as estimated.
+const SECONDS: f64 = 0.01;
+
 struct Run {
     spec: Spec,
     started: Instant,
@@ -61,7 +64,15 @@ struct Book {
     calls: u64,
     kill_at: Option<(u64, Point)>,
     behave: Behave,
+    /// So many times its estimate a run takes, by its name.
+    stretch: Box<dyn Fn(&str) -> f64 + Send>,
+    /// Billionths of a EUR: a device-second, a run.
+    price: Option<(i64, i64)>,
+    /// It estimates no times.
+    timeless: bool,
     completed: u64,
+    /// What all runs took, whatever was told of it: device-seconds, billionths.
+    used: (f64, i64),
     /// One run may report several sizes.
     nested: bool,
 }
@@ -91,7 +102,11 @@ impl Scripted {
                 calls: 0,
                 kill_at: None,
                 behave: Box::new(|_, _| Behaviour::Succeed),
+                stretch: Box::new(|_| 1.0),
+                price: None,
+                timeless: false,
                 completed: 0,
+                used: (0.0, 0),
                 nested: false,
             }),
             kill,
@@ -108,6 +123,21 @@ impl Scripted {
     pub(crate) fn behave(&self, behave: impl Fn(&str, &Spec) -> Behaviour + Send + 'static) {
         self.book().behave = Box::new(behave);
         self.changed.notify_waiters();
+    }
+
+    /// Runs take so many times their estimates, and cost so much.
+    pub(crate) fn charge(&self, price: Option<(i64, i64)>, stretch: impl Fn(&str) -> f64 + Send + 'static) {
+        let mut book = self.book();
+        (book.price, book.stretch) = (price, Box::new(stretch));
+    }
+
+    pub(crate) fn estimate_no_times(&self) {
+        self.book().timeless = true;
+    }
+
+    /// Device-seconds and billionths that all runs took.
+    pub(crate) fn used(&self) -> (f64, i64) {
+        self.book().used
     }
 
     pub(crate) fn kill_at(&self, call: u64, point: Point) {
@@ -226,7 +256,7 @@ impl Scripted {
         Duration::from_millis(5) + self.pace * u32::try_from(Self::size(spec)).unwrap()
     }
 
-    fn success(spec: &Spec) -> RunEnd {
+    fn success(spec: &Spec, device_seconds: f64) -> RunEnd {
         let size = Self::size(spec);
         let measured = |size: u64| {
             Observation::new(
@@ -243,43 +273,81 @@ impl Scripted {
                 data_digest: format!("sha256:{}", spec.data.uri),
             },
             detail: String::new(),
-            device_seconds: Some(0.01 * size as f64),
+            device_seconds: Some(device_seconds),
             money_nanos: None,
             share_done: Some(1.0),
             may_be_retried: false,
         }
     }
 
+    fn too_long(limit: f64) -> RunEnd {
+        RunEnd {
+            device_seconds: Some(limit),
+            ..end(
+                Outcome::Failed {
+                    failure: Outcome::DEADLINE.to_owned(),
+                },
+                true,
+                None,
+            )
+        }
+    }
+
     /// The end of a run if it has come by now, else when to look again.
     fn end_of(&self, run_id: &str, behaviour: &Behaviour) -> Result<RunEnd, Instant> {
         let mut book = self.book();
-        let Some(run) = book.runs.get_mut(run_id) else {
+        let (stretch, price) = ((book.stretch)(run_id), book.price);
+        let Book {
+            runs,
+            completed,
+            used: book_used,
+            ..
+        } = &mut *book;
+        let Some(run) = runs.get_mut(run_id) else {
             return Ok(end(Outcome::Lost, true, None));
         };
         if let Some(end) = &run.ended {
             return Ok(end.clone());
         }
-        let whole = self.time_of(&run.spec);
-        let (found, at) = match behaviour {
-            _ if run.cancelled && *behaviour != Behaviour::Hang => {
-                (end(Outcome::Cancelled, true, Some(0.5)), Instant::now())
-            }
-            Behaviour::End(outcome, again) => (end(outcome.clone(), *again, Some(0.5)), run.started + whole / 2),
+        let all = SECONDS * Self::size(&run.spec) as f64 * stretch;
+        let (found, share) = match behaviour {
+            _ if run.cancelled && *behaviour != Behaviour::Hang => (end(Outcome::Cancelled, true, Some(0.5)), None),
+            Behaviour::End(outcome, again) => (end(outcome.clone(), *again, Some(0.5)), Some(0.5)),
             Behaviour::Hang => return Err(Instant::now() + Duration::from_hours(1)),
             Behaviour::Partly => {
                 let partly = RunEnd {
                     others: Vec::new(),
-                    ..Self::success(&run.spec)
+                    ..Self::success(&run.spec, all)
                 };
-                (partly, run.started + whole)
+                (partly, Some(1.0))
             }
-            _ => (Self::success(&run.spec), run.started + whole),
+            _ => (Self::success(&run.spec, all), Some(1.0)),
         };
-        if at > Instant::now() {
+        let limit = run.spec.max_duration.map(|limit| limit.as_secs_f64());
+        let (mut found, share) = match limit.filter(|limit| share.is_some_and(|share| *limit < all * share)) {
+            Some(limit) => (Self::too_long(limit), Some(limit / all)),
+            None => (found, share),
+        };
+        // Device-seconds pass faster here than time does.
+        let at = share.map(|share| run.started + self.time_of(&run.spec).mul_f64(stretch * share));
+        if let Some(at) = at.filter(|at| *at > Instant::now()) {
             return Err(at);
         }
+        let used = found.device_seconds.unwrap_or(all * share.unwrap_or(0.5));
+        if let Some((second, run)) = price {
+            let price = CostModel {
+                nanos_per_second: second,
+                nanos_per_run: run,
+                ..CostModel::default()
+            };
+            let money = price.money(used);
+            // Some tell it, of others it follows from the time.
+            found.money_nanos = found.device_seconds.filter(|_| money % 2 == 0).map(|_| money);
+            book_used.1 += money;
+        }
+        book_used.0 += used;
         run.ended = Some(found.clone());
-        book.completed += 1;
+        *completed += 1;
         Ok(found)
     }
 
@@ -359,15 +427,19 @@ impl Trainer for Scripted {
                 return Err(self.away());
             }
             self.point(call, Point::After).await;
+            let (nested_subsets, price) = {
+                let book = self.book();
+                (book.nested, book.price)
+            };
             Ok(TrainerDescription {
                 implementation: "scripted 1".to_owned(),
                 slots: self.slots,
                 methods: vec![MethodKind::Full],
-                nested_subsets: self.book().nested,
+                nested_subsets,
                 deterministic: true,
                 estimates: true,
                 data_size_max: None,
-                price: None,
+                price: price.map(|(second, run)| ("EUR".to_owned(), second, run)),
                 memory_bytes: None,
             })
         })
@@ -379,7 +451,7 @@ impl Trainer for Scripted {
             self.point(call, Point::Before).await;
             self.point(call, Point::After).await;
             Ok(RunEstimate {
-                device_seconds: Some(0.01 * Self::size(&spec) as f64),
+                device_seconds: (!self.book().timeless).then(|| SECONDS * Self::size(&spec) as f64),
                 model_digest: format!("sha256:{}", spec.model.uri),
                 data_digest: format!("sha256:{}", spec.data.uri),
                 parameters: Some(1_000_000),

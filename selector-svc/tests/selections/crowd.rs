@@ -85,6 +85,7 @@ fn done(state: &State) -> Vec<Event> {
         trainer: "launcher".to_owned(),
         run_id: selector_svc::order::run_id(state, "crowd", *index, 1),
         reserved: state.price(state.trials[*index].contender, state.trials[*index].data_size),
+        max_seconds: None,
         lease_until: None,
     };
     let mut events = vec![Event::Scheduled {

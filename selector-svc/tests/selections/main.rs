@@ -17,6 +17,7 @@ mod crowd;
 mod liars;
 mod life;
 mod nested;
+mod paying;
 mod refusals;
 mod sizes;
 mod slow;

@@ -36,6 +36,15 @@ impl Store for Counting {
         self.inner.create(new)
     }
 
+    fn existing<'a>(
+        &'a self,
+        id: &'a str,
+        request_id: &'a str,
+        spec_digest: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Creation>, StoreError>> {
+        self.inner.existing(id, request_id, spec_digest)
+    }
+
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<StoredSelection, StoreError>> {
         self.inner.get(id)
     }

@@ -131,17 +131,22 @@ pub(crate) fn config() -> SelectorConfig {
 
 /// A selector on a store, with this trainer under the name `sim`.
 pub(crate) async fn selector(store: Arc<dyn Store>, trainer: Option<&Served>) -> Served {
+    selector_with(&config(), store, trainer.map(|served| served.url.as_str())).await
+}
+
+/// One that behaves otherwise, with a trainer that may be there or not.
+pub(crate) async fn selector_with(config: &SelectorConfig, store: Arc<dyn Store>, trainer: Option<&str>) -> Served {
     let endpoints: BTreeMap<String, TrainerEndpoint> = trainer
-        .map(|served| ("sim".to_owned(), TrainerEndpoint::to(&served.url)))
+        .map(|url| ("sim".to_owned(), TrainerEndpoint::to(url)))
         .into_iter()
         .collect();
     let parts = Parts {
         // Nobody listens on port 1; none of these policies asks the fitter.
         fitter: Transport::remote(&EndpointConfig::to("http://127.0.0.1:1")).unwrap(),
         store,
-        trainers: trainers(&endpoints, &config()).unwrap(),
+        trainers: trainers(&endpoints, config).unwrap(),
     };
-    Served::start(|context| host(parts, &config(), context)).await
+    Served::start(|context| host(parts, config, context)).await
 }
 
 /// Both, and a client.

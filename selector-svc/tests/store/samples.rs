@@ -168,6 +168,7 @@ fn scheduled(trial: usize, attempt: u32, examples: u64) -> Event {
         trainer: "near".to_owned(),
         run_id: format!("history.0.{trial}-{examples}.{attempt}"),
         reserved: spending(examples),
+        max_seconds: None,
         lease_until: None,
     };
     Event::Scheduled {
@@ -326,7 +327,16 @@ pub fn variants() -> Vec<(&'static str, Event)> {
         trainer: "worker-1".to_owned(),
         run_id: "external".to_owned(),
         reserved: Spending::ZERO,
+        max_seconds: None,
         lease_until: Some(9_000),
+    };
+    let paid = ScheduledAttempt {
+        lease_until: None,
+        trainer: "near".to_owned(),
+        run_id: "paid".to_owned(),
+        reserved: spending(100),
+        max_seconds: Some(100.0 / 3.0),
+        ..external.clone()
     };
     let failed = Ending::Failed {
         failure: Failure::NoEligibleCandidate,
@@ -354,6 +364,7 @@ pub fn variants() -> Vec<(&'static str, Event)> {
                 attempts: vec![external],
             },
         ),
+        ("scheduled_paid", Event::Scheduled { attempts: vec![paid] }),
     ]
 }
 

@@ -1,18 +1,19 @@
 //! What is charged for a run, and to which of its trials.
 
 use crate::ports::RunEnd;
-use crate::selection::{Outcome, Spending, State, Trial};
+use crate::selection::{CostModel, Millis, Outcome, Spending, State, Trial};
 
 /// What each of the trials that a run was made for is charged, in their order.
 ///
 /// What the trainer told, else what was set aside, by the share of the work that was done. Examples are each trial's own: a plan counts
 /// the sum of the sizes, and what was planned must not depend on how trainers make it cheaper. Device-seconds and money are those of the
-/// one run, divided in proportion to what was set aside for each; the parts add up.
-pub(super) fn bills(state: &State, trials: &[&Trial], end: &RunEnd) -> Vec<Spending> {
+/// one run, divided in proportion to what was set aside for each; the parts add up. Where the budget limits the run's time, what nobody told
+/// is what the run had by the clock, at least its estimate and at most what was set aside.
+pub(super) fn bills(state: &State, trials: &[&Trial], end: &RunEnd, now: Millis) -> Vec<Spending> {
     let in_hand = trials.iter().filter_map(|trial| trial.running());
     let reserved: Vec<Spending> = in_hand.map(|(_, attempt)| attempt.reserved).collect();
     let share = share_done(end);
-    let (device_seconds, money_nanos) = of_the_run(state, trials, &reserved, share, end);
+    let (device_seconds, money_nanos) = of_the_run(state, trials, &reserved, (share, end, now));
     let seconds = divided_time(device_seconds, &weights(&reserved, |spending| spending.device_seconds));
     let money = divided_money(money_nanos, &weights(&reserved, |spending| spending.money_nanos as f64));
     let each = reserved.iter().zip(seconds).zip(money);
@@ -44,8 +45,13 @@ fn share_done(end: &RunEnd) -> f64 {
     }
 }
 
-/// Device-seconds and money of the whole run.
-fn of_the_run(state: &State, trials: &[&Trial], reserved: &[Spending], share: f64, end: &RunEnd) -> (f64, i64) {
+/// Device-seconds and money of the whole run, by the share that is done of it, its end, and when that came.
+fn of_the_run(
+    state: &State,
+    trials: &[&Trial],
+    reserved: &[Spending],
+    (share, end, now): (f64, &RunEnd, Millis),
+) -> (f64, i64) {
     let all = reserved.iter().copied().fold(Spending::ZERO, Spending::plus);
     let told = end
         .device_seconds
@@ -54,17 +60,44 @@ fn of_the_run(state: &State, trials: &[&Trial], reserved: &[Spending], share: f6
         let facts = state.prepared.as_ref()?.contenders.get(trial.contender)?;
         facts.costs.get(&trial.running()?.1.trainer)
     });
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-    let priced = |seconds: f64| {
-        model.map(|model| ((seconds * model.nanos_per_second as f64).ceil() as i64).saturating_add(model.nanos_per_run))
-    };
+    let seconds = told.or_else(|| by_the_clock(trials, model, end.outcome.is_deadline(), share, now));
     #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
     let by_share = (all.money_nanos as f64 * share).ceil() as i64;
+    // What never ran costs nothing, and no price of a run either, unless its trainer says so.
+    let priced = seconds.filter(|_| told.is_some() || share > 0.0);
+    let priced = priced.and_then(|seconds| Some(model?.money(seconds)));
     let money = end.money_nanos.filter(|money| *money >= 0);
     (
-        told.unwrap_or(all.device_seconds * share),
-        money.or_else(|| told.and_then(priced)).unwrap_or(by_share).max(0),
+        seconds.unwrap_or(all.device_seconds * share),
+        money.or(priced).unwrap_or(by_share).max(0),
     )
+}
+
+/// Device-seconds of a run of which nobody tells them; `None` where the budget does not limit them.
+fn by_the_clock(
+    trials: &[&Trial],
+    model: Option<&CostModel>,
+    is_deadline: bool,
+    share: f64,
+    now: Millis,
+) -> Option<f64> {
+    let (_, in_hand) = trials.first()?.running()?;
+    let paid = in_hand.max_seconds?;
+    if is_deadline {
+        return Some(paid);
+    }
+    if share <= 0.0 {
+        return Some(0.0);
+    }
+    let each = |model: &CostModel| -> f64 {
+        let seconds = trials
+            .iter()
+            .map(|trial| model.of(trial.data_size, None).device_seconds);
+        seconds.sum()
+    };
+    let expected = model.map_or(paid, each) * share;
+    let held = now.saturating_sub(in_hand.started).max(0) as f64 / 1e3;
+    Some(held.max(expected).min(paid))
 }
 
 /// In proportion to what something is divided: what was set aside in its unit, else the sizes, else evenly.

@@ -48,6 +48,7 @@ impl Task {
                     attempt: key.1,
                     trials: members.iter().map(|(trial, _)| *trial).collect(),
                     spec: order::run_spec(state, self.journal.id(), members),
+                    grace: attend::grace(state, in_hand),
                     trainer: names.0.clone(),
                     run_id: names.1.clone(),
                 });

@@ -133,6 +133,7 @@ fn scheduled(trial: usize, attempt: u32) -> Event {
                 ..CostModel::default()
             }
             .of(size(400), Some(10)),
+            max_seconds: None,
             lease_until: None,
         }],
     }

@@ -72,15 +72,20 @@ impl Shelf {
         self.rows.get(id).ok_or_else(|| not_found(id))
     }
 
-    pub(super) fn create(&mut self, new: NewSelection, now: Millis) -> Result<Creation, StoreError> {
-        let by_request = |(_, row): &(&String, &Row)| !new.request_id.is_empty() && row.request_id == new.request_id;
+    pub(super) fn existing(&self, id: &str, request_id: &str, spec_digest: &str) -> Option<Creation> {
+        let by_request = |(_, row): &(&String, &Row)| !request_id.is_empty() && row.request_id == request_id;
         let found = self.rows.iter().find(by_request);
-        let found = found.or_else(|| self.rows.get_key_value(&new.id));
-        if let Some((id, row)) = found {
-            if row.spec_digest != new.spec_digest {
-                return Ok(Creation::Taken);
-            }
-            return Ok(Creation::Existing { id: id.clone() });
+        let (id, row) = found.or_else(|| self.rows.get_key_value(id))?;
+        Some(if row.spec_digest == spec_digest {
+            Creation::Existing { id: id.clone() }
+        } else {
+            Creation::Taken
+        })
+    }
+
+    pub(super) fn create(&mut self, new: NewSelection, now: Millis) -> Result<Creation, StoreError> {
+        if let Some(there) = self.existing(&new.id, &new.request_id, &new.spec_digest) {
+            return Ok(there);
         }
         let row = Row {
             summary: written(&new.id, &new.summary)?,

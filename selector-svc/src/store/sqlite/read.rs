@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteExecutor, SqliteRow};
 
 use super::error::store_error;
 use super::write::{numbers_after, signed};
@@ -11,7 +11,9 @@ use super::{SqliteStore, now};
 use crate::selection::Millis;
 use crate::store::lease::Lease;
 use crate::store::record::{decode_event, decode_observation, decode_summary};
-use crate::store::{KnownForecast, KnownLoss, ListKey, ListQuery, LossKey, StoreError, StoredEvent, StoredSelection};
+use crate::store::{
+    Creation, KnownForecast, KnownLoss, ListKey, ListQuery, LossKey, StoreError, StoredEvent, StoredSelection,
+};
 
 /// What [`stored`] reads.
 macro_rules! columns {
@@ -50,6 +52,32 @@ fn stored(row: &SqliteRow) -> Result<StoredSelection, StoreError> {
         owner: lease.holder(now).to_owned(),
         summary,
     })
+}
+
+/// What a creation would find there already.
+pub(super) async fn existing(
+    connection: impl SqliteExecutor<'_>,
+    id: &str,
+    request_id: &str,
+    spec_digest: &str,
+) -> Result<Option<Creation>, StoreError> {
+    // A request's id decides before the selection's: it was chosen by the store's side.
+    let found = sqlx::query_as::<_, (String, String)>(
+        "SELECT id, spec_digest FROM selections WHERE id = ?1 OR request_id = ?2 \
+         ORDER BY coalesce(request_id = ?2, 0) DESC LIMIT 1",
+    )
+    .bind(id)
+    .bind(Some(request_id).filter(|id| !id.is_empty()))
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(found.map(|(id, digest)| {
+        if digest == spec_digest {
+            Creation::Existing { id }
+        } else {
+            Creation::Taken
+        }
+    }))
 }
 
 pub(super) async fn get(store: &SqliteStore, id: &str) -> Result<StoredSelection, StoreError> {

@@ -4,6 +4,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::error::store_error;
+use super::read::existing;
 use super::{SqliteStore, now};
 use crate::selection::{Millis, Phase};
 use crate::store::lease::Lease;
@@ -54,21 +55,9 @@ pub(super) async fn create(store: &SqliteStore, new: NewSelection) -> Result<Cre
     let summary = encode_summary(&new.summary).map_err(|problem| problem.at(&new.id, 0))?;
     let record = encode_event(&new.event).map_err(|problem| problem.at(&new.id, 1))?;
     let mut transaction = begin(store).await?;
-    // A request's id decides before the selection's: it was chosen by the store's side.
-    let found = sqlx::query_as::<_, (String, String)>(
-        "SELECT id, spec_digest FROM selections WHERE id = ?1 OR request_id = ?2 \
-         ORDER BY coalesce(request_id = ?2, 0) DESC LIMIT 1",
-    )
-    .bind(&new.id)
-    .bind(request_id(&new))
-    .fetch_optional(&mut *transaction)
-    .await
-    .map_err(store_error)?;
-    if let Some((id, spec_digest)) = found {
-        if spec_digest != new.spec_digest {
-            return Ok(Creation::Taken);
-        }
-        return Ok(Creation::Existing { id });
+    let there = existing(&mut *transaction, &new.id, &new.request_id, &new.spec_digest).await?;
+    if let Some(there) = there {
+        return Ok(there);
     }
     insert(&mut transaction, &new, &summary, store.offset(), &record)
         .await

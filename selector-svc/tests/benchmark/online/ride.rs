@@ -249,6 +249,7 @@ impl<'a> Ride<'a> {
                 trainer: "w".to_owned(),
                 run_id: format!("r{trial}.{attempt}"),
                 reserved,
+                max_seconds: None,
                 lease_until: None,
             }],
         })

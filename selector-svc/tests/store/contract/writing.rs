@@ -48,6 +48,12 @@ pub async fn a_request_makes_one_selection(world: World) {
         world.store.create(request("second", "another")).await,
         Ok(Creation::Taken)
     );
+    // What a creation would find is told without one.
+    let there = |id, request, digest| world.store.existing(id, request, digest);
+    assert_eq!(there("second", "request", "digest").await, Ok(Some(first.clone())));
+    assert_eq!(there("second", "request", "another").await, Ok(Some(Creation::Taken)));
+    assert_eq!(there("first", "", "digest").await, Ok(Some(first.clone())));
+    assert_eq!(there("second", "", "digest").await, Ok(None));
     // The request decides before the id, which the retry has made up anew.
     world.create("third").await;
     assert_eq!(world.store.create(request("third", "digest")).await, Ok(first));
