@@ -33,7 +33,7 @@ def suite(finepick, folder, listen):
     port.unlink(missing_ok=True)
     command = [finepick, "up", "--listen", listen, "--port-file", str(port), "--trainer", "simulated", "--set",
                f"store.path={folder / 'selections.db'}", "--set", "selector.lease=1s", "--set", "selector.poll_interval=100ms", "--set",
-               "simulation.speed=2"]
+               "trainer.simulation.speed=2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not port.exists() or not port.read_text().strip():
         if process.poll() is not None:
