@@ -117,7 +117,9 @@ fn describe(status: &Status) -> String {
         message.to_owned()
     };
     // A message that tells the one violation already is not told twice.
-    let told = |(field, description): &(&str, &str)| message.contains(field) && message.contains(description);
+    let told = |(field, description): &(&str, &str)| {
+        message == *description || (message.contains(field) && message.contains(description))
+    };
     if violations.len() != 1 || !violations.iter().all(told) {
         for (field, description) in &violations {
             let _ = write!(text, "\n  {field}: {description}");
@@ -153,6 +155,18 @@ mod tests {
             error.to_string(),
             "1 field is wrong\n  candidates[1].observations[0].test_loss: must be positive [INVALID_FIELD]"
         );
+    }
+
+    #[test]
+    fn a_budget_that_is_too_small_is_told_once() {
+        let words = "the smallest plan of geometric for 4 contenders needs 256 examples, the budget pays 70 examples";
+        let mut details = ErrorDetails::new();
+        details.add_quota_failure_violation("spec.budget", words);
+        details.set_error_info("BUDGET_TOO_SMALL", "finepick.dev", std::collections::HashMap::new());
+        let status = Status::with_error_details(tonic::Code::ResourceExhausted, words, details);
+        let error = CliError::from(status);
+        assert_eq!(error.exit_status(), EXIT_FAILED);
+        assert_eq!(error.to_string(), format!("{words} [BUDGET_TOO_SMALL]"));
     }
 
     #[test]
