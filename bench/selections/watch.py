@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def stubs(folder):
+def modules(folder):
     """The contracts' Python modules, importable."""
     areas = ["types", "fitter", "trainer", "selector"]
     protos = [str(path) for area in areas for path in (ROOT / "proto/finepick" / area / "v1").glob("*.proto")]
@@ -49,7 +49,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        stubs(folder)
+        modules(folder)
         import finepick_select
         import grpc
         from finepick.selector.v1 import selector_service_pb2 as messages
@@ -57,17 +57,17 @@ def main():
 
         process, address = suite(arguments.finepick, folder, "127.0.0.1:0")
         try:
-            stub = services.SelectorServiceStub(grpc.insecure_channel(address))
+            client = services.SelectorServiceStub(grpc.insecure_channel(address))
             models = [f"m{index}=sim://model-{index}-{20 + index}m" for index in range(30)]
             wish = argparse.Namespace(model=models, data="sim://data", full_size=1 << 20, budget_share=0.5)
             request = messages.CreateSelectionRequest(selection_id="watched", spec=finepick_select.spec_of(wish))
-            stub.CreateSelection(request, timeout=30)
+            client.CreateSelection(request, timeout=30)
 
             def next_event(after, address=None):
                 """Its sequence, and after how long it came."""
                 begin = time.perf_counter()
                 while True:
-                    to = services.SelectorServiceStub(grpc.insecure_channel(address)) if address else stub
+                    to = services.SelectorServiceStub(grpc.insecure_channel(address)) if address else client
                     stream = to.WatchSelection(messages.WatchSelectionRequest(selection_id="watched", after_sequence=after))
                     try:
                         for response in stream:

@@ -2,11 +2,10 @@
 
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{Server, binary, command, finepick, finepick_json};
+use e2e::following::Following;
+use e2e::{Server, finepick, finepick_json};
 use serde_json::Value;
 
 const SERVICE: &str = "finepick.trainer.v1.TrainerService";
@@ -46,47 +45,6 @@ fn train<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&common[..], more].concat()
 }
 
-/// `finepick` at work, its standard error read line by line.
-struct Following {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
-}
-
-impl Following {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = command(&binary("finepick"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("finepick can be started");
-        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        Self { child, lines }
-    }
-
-    /// Reads until a line begins so; returns everything read.
-    fn until(&mut self, beginning: &str) -> Vec<String> {
-        let mut read = Vec::new();
-        for line in self.lines.by_ref() {
-            let line = line.expect("text");
-            read.push(line.clone());
-            if line.starts_with(beginning) {
-                return read;
-            }
-        }
-        panic!("no line begins with {beginning:?}: {read:#?}");
-    }
-
-    /// The exit status, the JSON that was printed, and the rest of standard error.
-    fn end(self) -> (i32, Value, Vec<String>) {
-        let rest = self.lines.map(|line| line.expect("text")).collect();
-        let output = self.child.wait_with_output().expect("it ends");
-        let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        (output.status.code().expect("no signal"), answer, rest)
-    }
-}
-
 fn losses(run: &Value) -> Vec<i64> {
     let evaluations = run["evaluations"].as_array().expect("a list").iter();
     evaluations
@@ -106,8 +64,8 @@ fn the_suite_in_one_process_trains_on_its_simulated_trainer() {
     assert_eq!(listed[0]["info"]["ready"], true);
 
     let mut following = Following::start(&train(&url, &["--format", "json", "--method", "lora"]));
-    following.until("QUEUED");
-    following.until("RUNNING");
+    following.until("QUEUED", 1);
+    following.until("RUNNING", 1);
     let (status, run, rest) = following.end();
     assert_eq!((status, &run["state"]), (0, &Value::from("SUCCEEDED")), "{rest:#?}");
     assert_eq!(losses(&run), [0, 200, 400]);
@@ -166,9 +124,9 @@ fn a_run_can_be_left_alone_watched_again_listed_and_cancelled() {
     assert_eq!(info["active_runs"], 1);
 
     let mut following = Following::start(&train(&url, &flags));
-    following.until("RUNNING");
+    following.until("RUNNING", 1);
     let interrupted = std::process::Command::new("kill")
-        .args(["-INT", &following.child.id().to_string()])
+        .args(["-INT", &following.id().to_string()])
         .status()
         .expect("kill can be started");
     assert!(interrupted.success());
@@ -256,7 +214,7 @@ fn a_run_whose_trainer_is_killed_is_told_and_the_next_one_goes_well() {
     let url = gateway.url();
     let slow = ["--id", "run-1", "--label", "sim.seconds_per_example=1"];
     let mut following = Following::start(&train(&url, &slow));
-    following.until("RUNNING");
+    following.until("RUNNING", 1);
     trainer.kill();
     // It keeps nothing over a restart: the run is unknown to the new process, and nobody waits for ever.
     let trainer = self::trainer(&address, &[]);

@@ -146,34 +146,27 @@ impl World {
 
     /// A caller's event, as a command writes it.
     pub(crate) async fn command(&self, id: &str, event: Event) {
-        loop {
-            let state = self.state(id).await;
-            let (next, _) = transition(Some(state.clone()), event.clone(), state.updated).expect("it may follow");
-            let append = Append {
-                after: state.sequence,
-                events: vec![event.clone()],
-                summary: Summary::of(&next),
-                losses: Vec::new(),
-                forecasts: Vec::new(),
-            };
-            match self.store.append(id, Writer::Caller, append).await {
-                Ok(_) => return,
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
+        self.command_of(id, |_| event.clone()).await;
     }
 
     /// A caller's change of the budget, as the desk makes it.
     pub(crate) async fn amend(&self, id: &str, budget: BudgetSpec) {
-        loop {
-            let state = self.state(id).await;
-            let (limits, plan_examples) = selector_svc::plan::amend(&state, &budget).expect("a budget");
-            let event = Event::BudgetAmended {
+        let change = |state: &State| {
+            let (limits, plan_examples) = selector_svc::plan::amend(state, &budget).expect("a budget");
+            Event::BudgetAmended {
                 budget: budget.clone(),
                 limits,
                 plan_examples,
-            };
+            }
+        };
+        self.command_of(id, change).await;
+    }
+
+    /// The event that follows from the state, anew when somebody else was faster.
+    async fn command_of(&self, id: &str, event: impl Fn(&State) -> Event) {
+        loop {
+            let state = self.state(id).await;
+            let event = event(&state);
             let (next, _) = transition(Some(state.clone()), event.clone(), state.updated).expect("it may follow");
             let append = Append {
                 after: state.sequence,
