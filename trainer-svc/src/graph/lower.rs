@@ -1,8 +1,9 @@
 //! The same graph without the forms of operators that a provider refuses, and in forms that it runs faster.
 
+mod adamw;
 mod gates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Graph, GraphError, Node, Op, ValueId};
 use crate::tensor::Elements;
@@ -10,7 +11,9 @@ use crate::tensor::Elements;
 impl Graph {
     /// For `OpenVINO`, whose provider takes neither a layer norm that also gives mean and deviation, nor a sum that leaves a scalar.
     /// It makes one loop of what is computed element by element, so that the way to memory is what such a loop costs: activations are
-    /// computed again for their derivatives, and squares that are only summed are not written down. The values keep their names and ids.
+    /// computed again for their derivatives, and squares that are only summed are not written down. Columns are summed by a product with
+    /// ones: whatever lies between a product and the outputs stays in f32, which else were all derivatives of activations, for the sake
+    /// of biases. The values keep their names and ids.
     ///
     /// # Errors
     /// None that a well-formed graph causes.
@@ -18,6 +21,8 @@ impl Graph {
         let mut lowered = self.clone();
         lowered.recompute_gates()?;
         lowered.sum_squares_at_once()?;
+        lowered.sum_columns_by_products()?;
+        lowered.update_at_once()?;
         for node in std::mem::take(&mut lowered.nodes) {
             match &node.op {
                 Op::LayerNormalization { axis, epsilon } => lowered.plain_norm(&node, *axis, *epsilon)?,
@@ -41,29 +46,69 @@ impl Graph {
             _ => None,
         };
         let squares: BTreeMap<ValueId, ValueId> = self.nodes.iter().filter_map(squared).collect();
-        let mut replaced = Vec::new();
         for node in std::mem::take(&mut self.nodes) {
             let found = match (&node.op, node.inputs.as_slice(), node.outputs.as_slice()) {
                 (Op::ReduceSum { axes, keep_dims }, [square], &[sum]) if uses.get(square) == Some(&1) => {
-                    let root = |&x: &ValueId| (x, axes.clone(), *keep_dims, *square, sum);
+                    let root = |&x: &ValueId| (x, axes.clone(), *keep_dims, sum);
                     squares.get(square).map(root)
                 }
                 _ => None,
             };
             // A sum that is a scalar is taken apart below.
-            let Some((x, axes, keep_dims, square, sum)) = found.filter(|found| !self.shape(found.4).is_empty()) else {
+            let Some((x, axes, keep_dims, sum)) = found.filter(|found| !self.shape(found.3).is_empty()) else {
                 self.nodes.push(node);
                 continue;
             };
             let root = self.one(Op::ReduceL2 { axes, keep_dims }, &[x])?;
             let again = self.mul(root, root)?;
             self.replace(again, sum);
-            replaced.push(square);
         }
-        // Nobody reads them any more.
-        self.nodes
-            .retain(|node| !node.outputs.iter().all(|made| replaced.contains(made)));
+        self.drop_unread();
         Ok(())
+    }
+
+    /// Σ over the rows of a matrix as 1ᵀ·x.
+    fn sum_columns_by_products(&mut self) -> Result<(), GraphError> {
+        let is_scalar = |graph: &Self, id: ValueId| graph.shape(id).is_empty() && graph.element(id).is_float();
+        let mut late = self.inputs().iter().copied().find(|&id| is_scalar(self, id));
+        let mut ones: BTreeMap<usize, ValueId> = BTreeMap::new();
+        for node in std::mem::take(&mut self.nodes) {
+            let found = match (&node.op, node.inputs.as_slice(), node.outputs.as_slice()) {
+                (Op::ReduceSum { axes, .. }, &[x], &[sum]) if *axes == [0] => match *self.shape(x) {
+                    [rows, columns] if rows > 1 && self.element(x).is_float() => Some((x, sum, rows, columns)),
+                    _ => None,
+                },
+                _ => None,
+            };
+            late = node.outputs.iter().copied().find(|&id| is_scalar(self, id)).or(late);
+            let (Some((x, sum, rows, columns)), Some(late)) = (found, late) else {
+                self.nodes.push(node);
+                continue;
+            };
+            let row = if let Some(&row) = ones.get(&rows) {
+                row
+            } else {
+                let one = self.late_one(late)?;
+                *ones
+                    .entry(rows)
+                    .or_insert(self.one(Op::Expand { shape: vec![1, rows] }, &[one])?)
+            };
+            let total = self.matmul(row, x)?;
+            let total = match self.shape(sum).len() {
+                1 => self.reshape(total, &[columns])?,
+                _ => total,
+            };
+            self.replace(total, sum);
+        }
+        Ok(())
+    }
+
+    /// A 1 that is not known before a scalar is: what a compiler knows, it computes with beforehand, and a product with constants it makes
+    /// in f32.
+    fn late_one(&mut self, scalar: ValueId) -> Result<ValueId, GraphError> {
+        let (zero, one) = (self.scalar_like(scalar, 0.0), self.scalar_like(scalar, 1.0));
+        let above = self.one(Op::Greater, &[scalar, zero])?;
+        self.choose(above, one, one)
     }
 
     /// y = (x − mean) / √(variance + ε) · scale + bias, one operation after the other.
@@ -103,6 +148,20 @@ impl Graph {
         let scalar = self.gather(total, first, 0)?;
         self.replace(scalar, sum);
         Ok(())
+    }
+
+    /// Drops nodes whose values nobody reads.
+    fn drop_unread(&mut self) {
+        let mut read: BTreeSet<ValueId> = self.outputs.iter().copied().collect();
+        let mut kept: Vec<Node> = Vec::with_capacity(self.nodes.len());
+        for node in std::mem::take(&mut self.nodes).into_iter().rev() {
+            if node.outputs.iter().any(|output| read.contains(output)) {
+                read.extend(&node.inputs);
+                kept.push(node);
+            }
+        }
+        kept.reverse();
+        self.nodes = kept;
     }
 
     /// Nodes that make or read the one value make or read the other.
@@ -189,6 +248,41 @@ mod tests {
             for (a, b) in wanted.as_f32().unwrap().iter().zip(found.as_f32().unwrap()) {
                 assert!((a - b).abs() <= 1e-6 * a.abs(), "{a} and {b}");
             }
+        }
+    }
+
+    #[test]
+    fn columns_are_summed_by_products_where_something_is_known_late() {
+        for scalar in [false, true] {
+            let mut graph = Graph::new();
+            if scalar {
+                graph.input("rate", ElementType::F32, []).unwrap();
+            }
+            let x = graph.input("x", ElementType::F32, [3, 4]).unwrap();
+            for keep_dims in [false, true, true] {
+                let sum = graph.reduce_sum(x, &[0], keep_dims).unwrap();
+                graph.output(sum);
+            }
+            let lowered = graph.for_openvino().unwrap();
+            let count = |op: &str| lowered.nodes().iter().filter(|node| node.op.name() == op).count();
+            let ones = usize::from(scalar);
+            assert_eq!(
+                (count("MatMul"), count("ReduceSum"), count("Expand")),
+                (3 * ones, 3 - 3 * ones, ones)
+            );
+
+            let x = HostTensor::new([3, 4], Elements::F32((1..13u8).map(f32::from).collect())).unwrap();
+            let inputs = BTreeMap::from([
+                ("x".to_owned(), x),
+                (
+                    "rate".to_owned(),
+                    HostTensor::new([], Elements::F32(vec![-0.5])).unwrap(),
+                ),
+            ]);
+            let values = graph.outputs().to_vec();
+            let (wanted, found) = (evaluate(&graph, &inputs, &values), evaluate(&lowered, &inputs, &values));
+            assert_eq!(wanted, found);
+            assert_eq!(found[0].as_f32().unwrap(), [15.0, 18.0, 21.0, 24.0]);
         }
     }
 }

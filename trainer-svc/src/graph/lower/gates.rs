@@ -132,9 +132,7 @@ impl Graph {
         nodes: &[Node],
         known: &mut BTreeMap<ValueId, ValueId>,
     ) -> Result<(), GraphError> {
-        let (zero, one) = (self.scalar_like(late, 0.0), self.scalar_like(late, 1.0));
-        let above = self.one(Op::Greater, &[late, zero])?;
-        let one = self.choose(above, one, one)?;
+        let one = self.late_one(late)?;
         let again = self.mul(gate.x, one)?;
         let mut copies = BTreeMap::from([(gate.x, again)]);
         for node in gate.steps.iter().filter_map(|&step| nodes.get(step)) {
