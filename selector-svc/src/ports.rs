@@ -125,8 +125,9 @@ pub struct RunProgress {
 pub struct RunEnd {
     /// How.
     pub outcome: Outcome,
-    /// Losses at the other sizes that were asked for, ascending: only where it was observed, at the largest of them.
-    pub others: Vec<Observation>,
+    /// Losses at other sizes that were asked for, ascending: at all but the largest where it was observed, else at those that were
+    /// measured before it ended.
+    pub others: Vec<Measured>,
     /// For people.
     pub detail: String,
     /// Device-seconds that it took, where told.
@@ -140,14 +141,38 @@ pub struct RunEnd {
 }
 
 impl RunEnd {
-    /// The loss that it reports for a size.
+    /// What it says of a size that it has measured.
     #[must_use]
-    pub fn loss_at(&self, data_size: DataSize) -> Option<Observation> {
-        let Outcome::Observed { observation, .. } = &self.outcome else {
-            return None;
-        };
-        let mut all = self.others.iter().chain([observation]);
-        all.find(|point| point.data_size() == data_size).copied()
+    pub fn at(&self, data_size: DataSize) -> Option<Outcome> {
+        match &self.outcome {
+            Outcome::Observed { observation, .. } if observation.data_size() == data_size => Some(self.outcome.clone()),
+            _ => {
+                let mut others = self.others.iter();
+                let found = others.find(|other| other.observation.data_size() == data_size);
+                found.cloned().map(Outcome::from)
+            }
+        }
+    }
+}
+
+/// A loss that a run has reported, and what it was measured on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Size and loss.
+    pub observation: Observation,
+    /// Empty: not told.
+    pub model_digest: String,
+    /// Empty: not told.
+    pub data_digest: String,
+}
+
+impl From<Measured> for Outcome {
+    fn from(measured: Measured) -> Self {
+        Self::Observed {
+            observation: measured.observation,
+            model_digest: measured.model_digest,
+            data_digest: measured.data_digest,
+        }
     }
 }
 

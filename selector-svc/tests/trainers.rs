@@ -194,10 +194,17 @@ async fn several_sizes_are_as_many_losses_or_a_lie() {
             .await
             .expect("it ends");
         let size = DataSize::new(u64::try_from(examples).unwrap()).unwrap();
-        assert!(alone.others.is_empty() && alone.loss_at(size).is_some());
-        assert_eq!(end.loss_at(size), alone.loss_at(size), "{examples}");
+        assert!(alone.others.is_empty() && alone.at(size).is_some());
+        assert_eq!(end.at(size), alone.at(size), "{examples}");
     }
-    assert_eq!(end.loss_at(DataSize::new(100).unwrap()), None);
+    assert_eq!(end.at(DataSize::new(100).unwrap()), None);
+    // What was measured before the end stays.
+    let late = [("sim.fault", "fail"), ("sim.fault_at", "0.9")];
+    let broken = run(&trainer, "broken", of(&[64, 128, 256], &late))
+        .await
+        .expect("it ends");
+    assert!(matches!(broken.outcome, Outcome::Failed { .. }), "{broken:?}");
+    assert_eq!(broken.others, end.others);
     let lies = of(&[0, 64, 256], &[("sim.lie", "missing_evaluation")]);
     let end = run(&trainer, "some-only", lies).await.expect("it ends");
     assert_eq!((&end.outcome, end.others.as_slice()), (&Outcome::Refused, &[][..]));

@@ -70,6 +70,7 @@ pub(crate) const MUTANTS: &[Row] = &[
     row(Flaw::LossNegative, "evaluations.sane", "C-7.2"),
     row(Flaw::ZeroShotMissing, "evaluations.zero_shot", "C-7.4"),
     row(Flaw::MiddleMissing, "evaluations.nested", "C-7.6"),
+    row(Flaw::SizesAddUp, "evaluations.nested", "C-7.6"),
     row(Flaw::LossesDrift, "evaluations.deterministic", "C-7.5"),
     row(Flaw::RetentionAfterMissing, "evaluations.retention", "C-7.7"),
     row(Flaw::CostFalls, "cost.monotone", "C-8.1"),

@@ -204,7 +204,7 @@ async fn watched(trainer: &dyn Trainer, order: &Order, live: &watch::Sender<Live
         outcome: Outcome::Failed {
             failure: Outcome::DEADLINE.to_owned(),
         },
-        others: Vec::new(),
+        others: told.as_ref().map(|told| told.others.clone()).unwrap_or_default(),
         detail: format!(
             "it ran longer than {}, and its trainer did not end it",
             explain::seconds(limit.as_secs_f64())

@@ -54,7 +54,7 @@ pub(super) fn shares(state: &State, ended: &Ended, now: Millis) -> Vec<Share> {
 
 /// The end of a run, unless it is said to have succeeded without a loss for every trial: such a word is worth nothing.
 fn whole(trials: &[&Trial], end: &RunEnd) -> RunEnd {
-    let missing = trials.iter().find(|trial| end.loss_at(trial.data_size).is_none());
+    let missing = trials.iter().find(|trial| end.at(trial.data_size).is_none());
     match missing.filter(|_| matches!(end.outcome, Outcome::Observed { .. })) {
         None => end.clone(),
         Some(trial) => RunEnd {
@@ -70,16 +70,13 @@ fn whole(trials: &[&Trial], end: &RunEnd) -> RunEnd {
     }
 }
 
-/// The end of a run as that of one of its trials.
+/// The end of a run as that of one of its trials: what it has measured is measured, however it ended.
 fn own(trial: &Trial, end: &RunEnd, sizes: usize) -> RunEnd {
     let mut own = end.clone();
-    match (&mut own.outcome, end.loss_at(trial.data_size)) {
-        (Outcome::Observed { observation, .. }, Some(measured)) => *observation = measured,
-        _ if sizes > 1 => {
-            own.detail = format!("one run for {}: {}", explain::count(sizes, "size", "sizes"), end.detail);
-        }
-        _ => {}
+    if sizes > 1 && !matches!(end.outcome, Outcome::Observed { .. }) {
+        own.detail = format!("one run for {}: {}", explain::count(sizes, "size", "sizes"), end.detail);
     }
+    own.outcome = end.at(trial.data_size).unwrap_or(own.outcome);
     own
 }
 

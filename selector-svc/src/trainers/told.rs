@@ -7,7 +7,7 @@ use trainer_kit::spec::MethodKind;
 use super::run::refused;
 use crate::curve::{DataSize, Loss, Observation};
 use crate::explain;
-use crate::ports::{RunEnd, RunEstimate, RunProgress, TrainerDescription};
+use crate::ports::{Measured, RunEnd, RunEstimate, RunProgress, TrainerDescription};
 use crate::selection::Outcome;
 
 /// Something that the contract rules out.
@@ -147,19 +147,14 @@ fn checked_end(run: &wire::TrainingRun, sizes: &[i64]) -> Result<RunEnd, Lie> {
     use wire::TrainingRunState as State;
     let (device_seconds, money_nanos) = cost(run.cost.as_ref())?;
     let share_done = share_done(run);
+    let all = || sizes.iter().map(|size| measured(run, *size));
     let mut others = Vec::new();
     let (outcome, may_be_retried) = match run.state() {
         State::Succeeded => {
-            let measured = sizes.iter().map(|size| observation(&run.evaluations, *size));
-            others = measured.collect::<Result<Vec<Observation>, Lie>>()?;
+            others = all().collect::<Result<Vec<Measured>, Lie>>()?;
             // Sizes ascend.
-            let observation = others.pop().ok_or_else(|| Lie("it was asked for no size".to_owned()))?;
-            let outcome = Outcome::Observed {
-                observation,
-                model_digest: run.model_digest.clone(),
-                data_digest: run.data_digest.clone(),
-            };
-            (outcome, false)
+            let largest = others.pop().ok_or_else(|| Lie("it was asked for no size".to_owned()))?;
+            (Outcome::from(largest), false)
         }
         State::Failed => {
             let name = run.failure().as_str_name();
@@ -176,6 +171,10 @@ fn checked_end(run: &wire::TrainingRun, sizes: &[i64]) -> Result<RunEnd, Lie> {
             )));
         }
     };
+    if !matches!(outcome, Outcome::Observed { .. }) {
+        // What was measured before stays (C-9.3 of the plugin contract).
+        others = all().filter_map(Result::ok).collect();
+    }
     Ok(RunEnd {
         outcome,
         others,
@@ -231,10 +230,11 @@ fn share_done(run: &wire::TrainingRun) -> Option<f64> {
 }
 
 /// The held-out loss of a size that was asked for.
-fn observation(evaluations: &[wire::Evaluation], wanted: i64) -> Result<Observation, Lie> {
+fn measured(run: &wire::TrainingRun, wanted: i64) -> Result<Measured, Lie> {
     let held_out = || {
         let kind = wire::EvaluationKind::HeldOut;
-        evaluations.iter().filter(move |evaluation| evaluation.kind() == kind)
+        let all = run.evaluations.iter();
+        all.filter(move |evaluation| evaluation.kind() == kind)
     };
     let found = held_out().rev().find(|evaluation| evaluation.data_size == wanted);
     let Some(found) = found else {
@@ -246,11 +246,15 @@ fn observation(evaluations: &[wire::Evaluation], wanted: i64) -> Result<Observat
     let size = u64::try_from(wanted).ok().and_then(|size| DataSize::new(size).ok());
     let size = size.ok_or_else(|| Lie(format!("{wanted} is no size")))?;
     let loss = Loss::new(found.loss).map_err(|error| Lie(format!("its loss is {}: {error}", found.loss)))?;
-    let observation = Observation::new(size, loss);
-    match found.standard_error {
-        None => Ok(observation),
-        Some(error) => observation
+    let mut observation = Observation::new(size, loss);
+    if let Some(error) = found.standard_error {
+        observation = observation
             .with_standard_error(error)
-            .map_err(|wrong| Lie(format!("the standard error of its loss is {error}: {wrong}"))),
+            .map_err(|wrong| Lie(format!("the standard error of its loss is {error}: {wrong}")))?;
     }
+    Ok(Measured {
+        observation,
+        model_digest: run.model_digest.clone(),
+        data_digest: run.data_digest.clone(),
+    })
 }

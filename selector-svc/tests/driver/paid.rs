@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use selector_svc::diagnostics::WarningCode;
 use selector_svc::policy::ExclusionReason;
+use selector_svc::report::Report;
 use selector_svc::selection::{
     BudgetSpec, CostModel, Ending, Event, Failure, Limits, Phase, SelectionSpec, State, TrialStatus,
 };
@@ -290,6 +292,30 @@ async fn a_run_that_the_budget_ends_is_not_made_again_and_the_others_go_on() {
     let state = run(&mut world, asked).await;
     let (_, _, exclusion) = state.withdrawn.iter().find(|(out, ..)| *out == 1).unwrap();
     assert_eq!(exclusion.reason, ExclusionReason::RunsFailed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sizes_that_were_measured_before_the_budget_ended_their_run_are_kept() {
+    let mut world = World::nested(1, 1);
+    world.trainers[0].charge(None, |run_id| if run_id.contains(".1-") { 20.0 } else { 1.0 });
+    let state = run(&mut world, limited("rwl", 6, seconds(200.0))).await;
+    let (out, _, exclusion) = &state.withdrawn[0];
+    assert_eq!(
+        (*out, exclusion.reason, state.withdrawn.len()),
+        (1, ExclusionReason::Budget, 1)
+    );
+    let own: Vec<_> = state.trials.iter().filter(|trial| trial.contender == 1).collect();
+    let measured = own.iter().filter(|trial| trial.observation().is_some()).count();
+    assert!(0 < measured && measured < own.len(), "{measured} of {}", own.len());
+    assert!(
+        own.iter().all(|trial| trial.attempts.len() == 1),
+        "nothing is made again"
+    );
+    let report = Report::of("s", &state, 0);
+    assert!(report.excluded.is_empty(), "{:?}", report.excluded);
+    let ranked = report.contenders.iter().find(|entry| entry.named.contender == 1);
+    let warnings = &ranked.expect("it is ranked by the losses that it has").warnings;
+    assert!(warnings.iter().any(|warning| warning.code == WarningCode::UnpaidRun));
 }
 
 #[tokio::test(start_paused = true)]

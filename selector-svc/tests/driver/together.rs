@@ -194,6 +194,43 @@ async fn a_trainer_that_keeps_some_losses_to_itself_is_asked_for_one_at_a_time()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_it_has_measured_is_measured_however_it_ends() {
+    let wanted = ended(&mut World::new(1, 1), flat()).await;
+    let failed = Outcome::Failed {
+        failure: "INTERNAL".to_owned(),
+    };
+    for outcome in [failed, Outcome::Lost, Outcome::Preempted] {
+        let mut world = World::nested(1, 1);
+        let told = outcome.clone();
+        world.trainers[0].behave(move |run_id, spec| {
+            if spec.data_sizes.len() > 1 && spec.candidate_id == "model-3" && run_id.ends_with(".1") {
+                Behaviour::EndAfter(5, told.clone())
+            } else {
+                Behaviour::Succeed
+            }
+        });
+        let state = ended(&mut world, flat()).await;
+        assert_eq!(answer(&state), answer(&wanted), "{outcome:?}");
+        assert!(state.withdrawn.is_empty(), "{:?}", state.withdrawn);
+        // Only the last size is tried again.
+        assert_eq!(runs(&state).len(), 8 + 1, "{outcome:?}");
+        let own = state.trials.iter().filter(|trial| trial.contender == 3);
+        for trial in own {
+            let measured = trial.data_size.examples() < 1_024;
+            assert_eq!(trial.attempts.len(), if measured { 1 } else { 2 }, "{outcome:?}");
+            let end = trial.attempts[0].end.as_ref().expect("it has ended");
+            assert_eq!(matches!(end.outcome, Outcome::Observed { .. }), measured, "{outcome:?}");
+            assert_eq!(end.detail, "one run for 6 sizes: as told");
+            let (paid, whole) = (end.spent.examples, trial.data_size.examples());
+            // Of half of 2,016 examples, 992 are those of the five. Nobody knows what one did that is lost.
+            let last = if outcome == Outcome::Lost { whole } else { 1_008 - 992 };
+            assert_eq!(paid, if measured { whole } else { last }, "{outcome:?}");
+        }
+        assert_eq!(state.spent.examples, wanted.spent.examples + state.wasted.examples);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_trainer_that_refuses_several_sizes_is_asked_for_one_at_a_time() {
     let wanted = ended(&mut World::new(1, 1), flat()).await;
     let mut world = World::nested(1, 1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use selector_svc::curve::{DataSize, Loss, Observation};
 use selector_svc::ports::{
-    BoxFuture, ProgressSink, RunEnd, RunEstimate, RunProgress, Trainer, TrainerDescription, TrainerFault,
+    BoxFuture, Measured, ProgressSink, RunEnd, RunEstimate, RunProgress, Trainer, TrainerDescription, TrainerFault,
 };
 use selector_svc::selection::{CostModel, Event, Outcome};
 use selector_svc::store::Store;
@@ -24,6 +24,8 @@ pub(crate) enum Behaviour {
     Partly,
     /// It ends so, after half of its time.
     End(Outcome, bool),
+    /// It ends so after half of its time, and has told the losses of so many sizes before. It may be tried again.
+    EndAfter(usize, Outcome),
     /// It never ends, and does not hear.
     Hang,
     /// Nobody answers.
@@ -258,20 +260,18 @@ impl Scripted {
 
     fn success(spec: &Spec, device_seconds: f64) -> RunEnd {
         let size = Self::size(spec);
-        let measured = |size: u64| {
-            Observation::new(
+        let measured = |size: u64| Measured {
+            observation: Observation::new(
                 DataSize::new(size).unwrap(),
                 Loss::new(loss(&spec.candidate_id, size)).unwrap(),
-            )
+            ),
+            model_digest: format!("sha256:{}", spec.model.uri),
+            data_digest: format!("sha256:{}", spec.data.uri),
         };
         let sizes = spec.data_sizes.iter().map(|size| u64::try_from(*size).unwrap());
         RunEnd {
             others: sizes.filter(|other| *other != size).map(measured).collect(),
-            outcome: Outcome::Observed {
-                observation: measured(size),
-                model_digest: format!("sha256:{}", spec.model.uri),
-                data_digest: format!("sha256:{}", spec.data.uri),
-            },
+            outcome: Outcome::from(measured(size)),
             detail: String::new(),
             device_seconds: Some(device_seconds),
             money_nanos: None,
@@ -280,8 +280,13 @@ impl Scripted {
         }
     }
 
-    fn too_long(limit: f64) -> RunEnd {
+    /// What its pass over the sizes has come to by then is measured.
+    fn too_long(spec: &Spec, limit: f64, all: f64) -> RunEnd {
+        let reached = limit / all * Self::size(spec) as f64;
+        let mut others = Self::success(spec, all).others;
+        others.retain(|other| other.observation.data_size().examples() as f64 <= reached);
         RunEnd {
+            others,
             device_seconds: Some(limit),
             ..end(
                 Outcome::Failed {
@@ -313,6 +318,12 @@ impl Scripted {
         let (found, share) = match behaviour {
             _ if run.cancelled && *behaviour != Behaviour::Hang => (end(Outcome::Cancelled, true, Some(0.5)), None),
             Behaviour::End(outcome, again) => (end(outcome.clone(), *again, Some(0.5)), Some(0.5)),
+            Behaviour::EndAfter(sizes, outcome) => {
+                let mut found = end(outcome.clone(), true, Some(0.5));
+                found.others = Self::success(&run.spec, all).others;
+                found.others.truncate(*sizes);
+                (found, Some(0.5))
+            }
             Behaviour::Hang => return Err(Instant::now() + Duration::from_hours(1)),
             Behaviour::Partly => {
                 let partly = RunEnd {
@@ -325,7 +336,7 @@ impl Scripted {
         };
         let limit = run.spec.max_duration.map(|limit| limit.as_secs_f64());
         let (mut found, share) = match limit.filter(|limit| share.is_some_and(|share| *limit < all * share)) {
-            Some(limit) => (Self::too_long(limit), Some(limit / all)),
+            Some(limit) => (Self::too_long(&run.spec, limit, all), Some(limit / all)),
             None => (found, share),
         };
         // Device-seconds pass faster here than time does.

@@ -259,19 +259,15 @@ pub(crate) fn check_books(events: &[StoredEvent]) -> State {
         let mut observed = 0;
         for attempt in &trial.attempts {
             let end = attempt.end.as_ref().expect("every attempt has one end");
-            let outcome = std::mem::discriminant(&end.outcome);
-            let run = (
-                trial.contender,
-                attempt.trainer.clone(),
-                attempt.started,
-                end.at,
-                outcome,
-            );
-            let (known, sizes) = runs
+            let run = (trial.contender, attempt.trainer.clone(), attempt.started, end.at);
+            let (known, ends) = runs
                 .entry(attempt.run_id.clone())
-                .or_insert_with(|| (run.clone(), BTreeSet::new()));
+                .or_insert_with(|| (run.clone(), BTreeMap::new()));
             assert_eq!(*known, run, "a run begins and ends for all of its sizes at once");
-            assert!(sizes.insert(trial.data_size), "an id is used twice");
+            assert!(
+                ends.insert(trial.data_size, &end.outcome).is_none(),
+                "an id is used twice"
+            );
             spent = spent.plus(end.spent);
             observed += usize::from(matches!(end.outcome, Outcome::Observed { .. }));
         }
@@ -279,6 +275,16 @@ pub(crate) fn check_books(events: &[StoredEvent]) -> State {
         if matches!(trial.status, TrialStatus::Observed(_)) {
             assert_eq!(observed, usize::from(trial.reused_from.is_none()));
         }
+    }
+    for (run_id, (_, ends)) in runs {
+        // Those that it came to before it ended, and those that it did not.
+        let mut ends: Vec<&Outcome> = ends.into_values().collect();
+        ends.dedup_by_key(|end| std::mem::discriminant(*end));
+        let begins_observed = matches!(ends.first(), Some(Outcome::Observed { .. }));
+        assert!(
+            ends.len() <= 1 + usize::from(begins_observed),
+            "{run_id} ends as {ends:?}"
+        );
     }
     assert_eq!(spent.examples, state.spent.examples);
     assert!((spent.device_seconds - state.spent.device_seconds).abs() < 1e-6);

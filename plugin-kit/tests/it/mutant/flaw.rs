@@ -114,6 +114,8 @@ flaws! {
     ZeroShotMissing,
     /// Of three sizes the middle one has no loss.
     MiddleMissing,
+    /// Of several sizes each goes on from the model of the one before.
+    SizesAddUp,
     /// Losses depend on the run's id.
     LossesDrift,
     /// Retention sets are evaluated before tuning only.

@@ -95,6 +95,12 @@ pub(super) fn run(flaw: Flaw, run: &mut pb::TrainingRun, count: u64, was_paused:
         Flaw::LargestMissing => run.evaluations.retain(|one| Some(&one.data_size) != sizes.last()),
         Flaw::ZeroShotMissing if sizes == [0] => run.evaluations.clear(),
         Flaw::MiddleMissing if sizes.len() == 3 => run.evaluations.retain(|one| one.data_size != sizes[1]),
+        Flaw::SizesAddUp => {
+            let held_out = run.evaluations.iter_mut();
+            let after =
+                held_out.filter(|one| one.kind() == EvaluationKind::HeldOut && sizes.first() != Some(&one.data_size));
+            after.for_each(|one| one.loss *= 0.99);
+        }
         Flaw::LossNan => run.evaluations.iter_mut().for_each(|one| one.loss = f64::NAN),
         Flaw::LossNegative => run.evaluations.iter_mut().for_each(|one| one.loss = -one.loss),
         Flaw::LossesDrift => {

@@ -6,27 +6,28 @@ use crate::selection::{CostModel, Millis, Outcome, Spending, State, Trial};
 /// What each of the trials that a run was made for is charged, in their order.
 ///
 /// What the trainer told, else what was set aside, by the share of the work that was done. Examples are each trial's own: a plan counts
-/// the sum of the sizes, and what was planned must not depend on how trainers make it cheaper. Device-seconds and money are those of the
+/// the sum of the sizes, and what was planned must not depend on how trainers make it cheaper; a size that was measured is paid in full,
+/// and what else was done is of the others. Device-seconds and money are those of the
 /// one run, divided in proportion to what was set aside for each; the parts add up. Where the budget limits the run's time, what nobody told
 /// is what the run had by the clock, at least its estimate and at most what was set aside.
 pub(super) fn bills(state: &State, trials: &[&Trial], end: &RunEnd, now: Millis) -> Vec<Spending> {
     let in_hand = trials.iter().filter_map(|trial| trial.running());
     let reserved: Vec<Spending> = in_hand.map(|(_, attempt)| attempt.reserved).collect();
-    let share = share_done(end);
+    let (share, parts) = work_done(trials, &reserved, end);
     let (device_seconds, money_nanos) = of_the_run(state, trials, &reserved, (share, end, now));
     let seconds = divided_time(device_seconds, &weights(&reserved, |spending| spending.device_seconds));
     let money = divided_money(money_nanos, &weights(&reserved, |spending| spending.money_nanos as f64));
-    let each = reserved.iter().zip(seconds).zip(money);
-    each.map(|((reserved, device_seconds), money_nanos)| {
+    let each = reserved.iter().zip(parts).zip(seconds).zip(money);
+    each.map(|(((reserved, part), device_seconds), money_nanos)| {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a share of sizes below 2^53, which are whole and not negative"
         )]
-        let examples = (reserved.examples as f64 * share).ceil() as u64;
+        let examples = (reserved.examples as f64 * part).ceil() as u64;
         Spending {
             examples: examples.min(reserved.examples),
-            example_parameters: reserved.example_parameters * share,
+            example_parameters: reserved.example_parameters * part,
             device_seconds,
             money_nanos,
         }
@@ -34,7 +35,30 @@ pub(super) fn bills(state: &State, trials: &[&Trial], end: &RunEnd, now: Millis)
     .collect()
 }
 
-/// How much of its work a run has done, 0 to 1; all, where nobody says.
+/// Shares of their work that a run and each of its trials have had done, 0 to 1, by examples.
+fn work_done(trials: &[&Trial], reserved: &[Spending], end: &RunEnd) -> (f64, Vec<f64>) {
+    let share = share_done(end);
+    let measured: Vec<bool> = trials.iter().map(|trial| end.at(trial.data_size).is_some()).collect();
+    let examples = |which: bool| -> f64 {
+        let some = reserved
+            .iter()
+            .zip(&measured)
+            .filter(|(_, measured)| **measured == which);
+        some.map(|(spending, _)| spending.examples as f64).sum()
+    };
+    let (done, open) = (examples(true), examples(false));
+    let all = done + open;
+    let left = if open > 0.0 {
+        ((share * all - done) / open).clamp(0.0, 1.0)
+    } else {
+        share
+    };
+    let parts = measured.iter().map(|measured| if *measured { 1.0 } else { left });
+    let share = if all > 0.0 { share.max(done / all) } else { share };
+    (share, parts.collect())
+}
+
+/// How much of its work a run says that it has done, 0 to 1; all, where nobody says.
 fn share_done(end: &RunEnd) -> f64 {
     match end.outcome {
         Outcome::Observed { .. } | Outcome::Lost => 1.0,
