@@ -173,7 +173,7 @@ pub trait Observer {
     fn report(&mut self, report: Report);
     /// Asked between steps.
     fn wish(&mut self) -> Wish;
-    /// Nothing is to be told, but the run goes on: called within long evaluations.
+    /// Nothing is to be told, but the run goes on: called after every batch of an evaluation, and of a step that adds up several.
     fn alive(&mut self) {}
 }
 
@@ -275,7 +275,8 @@ fn measure_retention(
     on: fn(String) -> Measured,
 ) -> Result<(), TrainError> {
     for (name, tokenized) in &prepared.retention {
-        let measurement = evaluate(tuner, tokenized, &prepared.buckets, prepared.job.tuning.batch_size)?;
+        let rows = prepared.job.tuning.batch_size;
+        let measurement = evaluate(tuner, tokenized, &prepared.buckets, rows, observer)?;
         let on = on(name.clone());
         observer.report(Report::Evaluated {
             on,
@@ -291,9 +292,10 @@ fn evaluate(
     tokenized: &Tokenized,
     buckets: &Buckets,
     rows: usize,
+    observer: &mut dyn Observer,
 ) -> Result<Measurement, TrainError> {
     let batches = Batches::evaluation(tokenized, rows, buckets);
-    let measured = tuner.evaluate(batches, tokenized.truncated() as u64)?;
+    let measured = tuner.evaluate(batches, tokenized.truncated() as u64, observer)?;
     let measured = measured.ok_or(TrainError::NothingToPredict)?;
     if measured.loss.is_finite() {
         Ok(measured)

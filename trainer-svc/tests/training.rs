@@ -177,6 +177,7 @@ struct Seen {
     reports: Vec<Report>,
     pause_after: u64,
     steps: u64,
+    alive: usize,
     paused: bool,
 }
 
@@ -215,6 +216,10 @@ impl Observer for Seen {
             Wish::GoOn
         }
     }
+
+    fn alive(&mut self) {
+        self.alive += 1;
+    }
 }
 
 fn loss_of(bench: &Bench, model: &Path, adapter: Option<&Path>, method: Method) -> f64 {
@@ -223,6 +228,21 @@ fn loss_of(bench: &Bench, model: &Path, adapter: Option<&Path>, method: Method) 
     job.initial_adapter = adapter.map(Path::to_owned);
     job.sizes = vec![0];
     bench.run(&job).unwrap().held_out()[0].1
+}
+
+#[test]
+fn what_takes_long_shows_that_it_is_alive() {
+    let bench = Bench::new("gpt2");
+    let mut job = bench.job(Method::Full, None);
+    let measured = bench.run(&job).unwrap().alive;
+    assert!(
+        measured >= 2 && measured.is_multiple_of(2),
+        "{measured} batches, at two sizes"
+    );
+    job.tuning.accumulation = 5;
+    let seen = bench.run(&job).unwrap();
+    assert_eq!(seen.losses().len(), 6, "15 batches an epoch, 2 epochs");
+    assert_eq!(seen.alive, measured + 30);
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl<'p> Stage<'p> {
             clip_norm: tuning.clip_norm,
             seed: tuning.seed,
         };
-        let outcome = tuner.step(step, &settings)?;
+        let outcome = tuner.step(step, &settings, observer)?;
         self.position.step += 1;
         self.check(outcome)?;
         #[expect(clippy::cast_possible_truncation, reason = "it was computed in f32")]
@@ -211,7 +211,7 @@ impl<'p> Stage<'p> {
             return Ok(None);
         };
         let now = u32::try_from(epoch + 1).unwrap_or(u32::MAX);
-        let measured = self.evaluate(tuner)?;
+        let measured = self.evaluate(tuner, observer)?;
         let is_better = self.position.best.is_none_or(|(loss, _)| measured.loss < loss);
         observer.report(Report::Note(format!("after epoch {now}: held-out loss {measured}")));
         if is_better {
@@ -232,13 +232,14 @@ impl<'p> Stage<'p> {
         Ok(Some(Ending::Done))
     }
 
-    fn evaluate(&self, tuner: &mut Tuner<'_>) -> Result<Measurement, TrainError> {
+    fn evaluate(&self, tuner: &mut Tuner<'_>, observer: &mut dyn Observer) -> Result<Measurement, TrainError> {
         let prepared = self.prepared;
         evaluate(
             tuner,
             &prepared.held_out,
             &prepared.buckets,
             prepared.job.tuning.batch_size,
+            observer,
         )
     }
 
@@ -246,7 +247,7 @@ impl<'p> Stage<'p> {
     pub(super) fn measure(&self, tuner: &mut Tuner<'_>, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let measurement = match self.best {
             Some(best) => best,
-            None => self.evaluate(tuner)?,
+            None => self.evaluate(tuner, observer)?,
         };
         observer.report(Report::Evaluated {
             on: Measured::HeldOut,

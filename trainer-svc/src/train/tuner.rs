@@ -5,10 +5,10 @@ mod bindings;
 use std::collections::BTreeMap;
 
 use self::bindings::{Own, Scalars, Weight, advance, frozen_inputs, update_bindings, update_names};
-use super::TrainError;
 use super::measure::{ExampleLoss, Measurement};
 use super::programs::{self, Blueprint, LOSS, ROW_LOSSES};
 use super::state::Tensors;
+use super::{Observer, TrainError};
 use crate::arch::Decoder;
 use crate::dataset::{Batch, Batches};
 use crate::method::{DropoutMask, GraphShape, Method, Trainable};
@@ -175,13 +175,18 @@ impl<'a> Tuner<'a> {
         Ok(())
     }
 
-    /// One optimizer step on one batch, or on several whose gradients are added up.
-    pub(crate) fn step(&mut self, batches: &[Batch], settings: &StepSettings) -> Result<StepOutcome, TrainError> {
+    /// One optimizer step on one batch, or on several whose gradients are added up: then it is alive after each.
+    pub(crate) fn step(
+        &mut self,
+        batches: &[Batch],
+        settings: &StepSettings,
+        observer: &mut dyn Observer,
+    ) -> Result<StepOutcome, TrainError> {
         let tokens: usize = batches.iter().map(|batch| batch.tokens).sum();
         self.scalars.write(&self.device, settings, &self.adamw)?;
         let loss = match batches {
             [batch] => self.step_at_once(batch, tokens, settings)?,
-            _ => self.step_by_parts(batches, tokens, settings)?,
+            _ => self.step_by_parts(batches, tokens, settings, observer)?,
         };
         Ok(StepOutcome {
             loss,
@@ -217,7 +222,13 @@ impl<'a> Tuner<'a> {
         Ok(loss)
     }
 
-    fn step_by_parts(&mut self, batches: &[Batch], tokens: usize, settings: &StepSettings) -> Result<f64, TrainError> {
+    fn step_by_parts(
+        &mut self,
+        batches: &[Batch],
+        tokens: usize,
+        settings: &StepSettings,
+        observer: &mut dyn Observer,
+    ) -> Result<f64, TrainError> {
         for weight in &self.weights {
             if let Some([sum, _]) = &weight.sum {
                 self.device
@@ -227,6 +238,7 @@ impl<'a> Tuner<'a> {
         let mut loss = 0.0;
         for (part, batch) in batches.iter().enumerate() {
             loss += self.accumulate(batch, tokens, settings, part)?;
+            observer.alive();
         }
         if self.update.is_none() {
             let trainable: Vec<Trainable> = self.weights.iter().map(|weight| weight.trainable.clone()).collect();
@@ -292,10 +304,17 @@ impl<'a> Tuner<'a> {
     }
 
     /// Measures the loss on all examples of these batches, with the weights as they are. `None`: nothing is predicted.
-    pub(crate) fn evaluate(&mut self, batches: Batches<'_>, truncated: u64) -> Result<Option<Measurement>, TrainError> {
+    /// Alive after each batch.
+    pub(crate) fn evaluate(
+        &mut self,
+        batches: Batches<'_>,
+        truncated: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Measurement>, TrainError> {
         let mut examples = Vec::with_capacity(batches.examples());
         for batch in batches {
             self.evaluate_batch(&batch, &mut examples)?;
+            observer.alive();
         }
         Ok(Measurement::of(&examples, truncated))
     }

@@ -19,6 +19,8 @@ pub(super) struct Reporter<'a> {
     /// When the last step ended, and when progress was last reported.
     last_step: Instant,
     last_report: Option<Instant>,
+    /// As it was last reported.
+    latest: Option<Progress>,
     seconds_per_step: Option<f64>,
     tokens_per_second: Option<f64>,
     stage_tokens: u64,
@@ -35,6 +37,7 @@ impl<'a> Reporter<'a> {
             interval,
             last_step: Instant::now(),
             last_report: None,
+            latest: None,
             seconds_per_step: None,
             tokens_per_second: None,
             stage_tokens: 0,
@@ -63,20 +66,27 @@ impl<'a> Reporter<'a> {
         let blend = |old: Option<f64>, new: f64| Some(old.map_or(new, |old| old + NEWEST * (new - old)));
         self.seconds_per_step = blend(self.seconds_per_step, seconds);
         self.tokens_per_second = blend(self.tokens_per_second, tokens as f64 / seconds);
-        let is_due = self.last_report.is_none_or(|last| now - last >= self.interval);
-        if !(is_due || step == total) {
-            self.desk.alive();
-            return;
-        }
-        self.last_report = Some(now);
         let left = self.seconds_per_step.unwrap_or(0.0) * total.saturating_sub(step) as f64;
-        self.desk.report(runs::Report::Progress(Progress {
+        let progress = Progress {
             step: whole(step),
             total_steps: Some(whole(total)),
             training_loss: Some(loss),
             tokens_per_second: self.tokens_per_second,
             remaining: Duration::try_from_secs_f64(left).ok(),
-        }));
+        };
+        self.tell(progress, now, step == total);
+    }
+
+    /// Reports progress when it is time for it, or at once.
+    fn tell(&mut self, progress: Progress, now: Instant, at_once: bool) {
+        let is_due = self.last_report.is_none_or(|last| now - last >= self.interval);
+        if is_due || at_once {
+            self.last_report = Some(now);
+            self.latest = Some(progress.clone());
+            self.desk.report(runs::Report::Progress(progress));
+        } else {
+            self.desk.alive();
+        }
     }
 }
 
@@ -148,7 +158,94 @@ impl Observer for Reporter<'_> {
         }
     }
 
+    /// Where a step or an evaluation takes long, the time that is left is news.
     fn alive(&mut self) {
-        self.desk.alive();
+        let Some((mut progress, last)) = self.latest.clone().zip(self.last_report) else {
+            self.desk.alive();
+            return;
+        };
+        let now = Instant::now();
+        progress.remaining = progress.remaining.map(|left| left.saturating_sub(now - last));
+        self.tell(progress, now, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::runs::Stop;
+
+    #[derive(Default)]
+    struct Notes {
+        progress: Mutex<Vec<Progress>>,
+        alive: Mutex<usize>,
+        stop: Stop,
+    }
+
+    impl Desk for Notes {
+        fn report(&self, report: runs::Report) {
+            if let runs::Report::Progress(progress) = report {
+                self.progress.lock().unwrap().push(progress);
+            }
+        }
+
+        fn alive(&self) {
+            *self.alive.lock().unwrap() += 1;
+        }
+
+        fn stop(&self) -> &Stop {
+            &self.stop
+        }
+    }
+
+    fn step(step: u64) -> Report {
+        Report::Step {
+            step,
+            total: 1_000,
+            loss: 2.0,
+            tokens: 64,
+        }
+    }
+
+    #[test]
+    fn long_work_between_steps_is_told_as_the_time_that_is_left() {
+        let notes = Notes::default();
+        let mut reporter = Reporter::new(&notes, "", Duration::ZERO);
+        reporter.alive();
+        std::thread::sleep(Duration::from_millis(5));
+        reporter.report(step(1));
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(2));
+            reporter.alive();
+        }
+        let told = notes.progress.lock().unwrap().clone();
+        assert_eq!(told.iter().map(|progress| progress.step).collect::<Vec<_>>(), [1, 1, 1]);
+        assert!(
+            told.windows(2).all(|pair| pair[1].remaining < pair[0].remaining),
+            "{told:?}"
+        );
+        assert_eq!(
+            *notes.alive.lock().unwrap(),
+            1,
+            "before the first step there is nothing to tell"
+        );
+    }
+
+    #[test]
+    fn it_is_told_no_more_often_than_asked_for() {
+        let notes = Notes::default();
+        let mut reporter = Reporter::new(&notes, "", Duration::from_hours(1));
+        reporter.report(step(1));
+        reporter.report(step(2));
+        reporter.alive();
+        reporter.report(step(1_000));
+        let told = notes.progress.lock().unwrap().clone();
+        assert_eq!(
+            told.iter().map(|progress| progress.step).collect::<Vec<_>>(),
+            [1, 1_000]
+        );
+        assert_eq!(*notes.alive.lock().unwrap(), 2);
     }
 }
