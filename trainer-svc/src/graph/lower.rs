@@ -6,14 +6,15 @@ mod gates;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Graph, GraphError, Node, Op, ValueId};
-use crate::tensor::Elements;
+use crate::tensor::{ElementType, Elements};
 
 impl Graph {
     /// For `OpenVINO`, whose provider takes neither a layer norm that also gives mean and deviation, nor a sum that leaves a scalar.
     /// It makes one loop of what is computed element by element, so that the way to memory is what such a loop costs: activations are
-    /// computed again for their derivatives, and squares that are only summed are not written down. Columns are summed by a product with
-    /// ones: whatever lies between a product and the outputs stays in f32, which else were all derivatives of activations, for the sake
-    /// of biases. The values keep their names and ids.
+    /// computed again for their derivatives, squares that are only summed are not written down, and a matrix is updated together with
+    /// its moments. In bf16 it keeps in f32 what lies between the last product and an output: for the gradients of biases, which are sums
+    /// of columns, that would be the derivatives of all activations. So these sums are products, with ones. The values keep their names
+    /// and ids.
     ///
     /// # Errors
     /// None that a well-formed graph causes.
@@ -69,13 +70,14 @@ impl Graph {
 
     /// Σ over the rows of a matrix as 1ᵀ·x.
     fn sum_columns_by_products(&mut self) -> Result<(), GraphError> {
-        let is_scalar = |graph: &Self, id: ValueId| graph.shape(id).is_empty() && graph.element(id).is_float();
+        let is_f32 = |graph: &Self, id: ValueId| graph.element(id) == ElementType::F32;
+        let is_scalar = |graph: &Self, id: ValueId| graph.shape(id).is_empty() && is_f32(graph, id);
         let mut late = self.inputs().iter().copied().find(|&id| is_scalar(self, id));
         let mut ones: BTreeMap<usize, ValueId> = BTreeMap::new();
         for node in std::mem::take(&mut self.nodes) {
             let found = match (&node.op, node.inputs.as_slice(), node.outputs.as_slice()) {
                 (Op::ReduceSum { axes, .. }, &[x], &[sum]) if *axes == [0] => match *self.shape(x) {
-                    [rows, columns] if rows > 1 && self.element(x).is_float() => Some((x, sum, rows, columns)),
+                    [rows, columns] if rows > 1 && is_f32(self, x) => Some((x, sum, rows, columns)),
                     _ => None,
                 },
                 _ => None,

@@ -7,9 +7,9 @@ use crate::selection::{CostModel, Millis, Outcome, Spending, State, Trial};
 ///
 /// What the trainer told, else what was set aside, by the share of the work that was done. Examples are each trial's own: a plan counts
 /// the sum of the sizes, and what was planned must not depend on how trainers make it cheaper; a size that was measured is paid in full,
-/// and what else was done is of the others. Device-seconds and money are those of the
-/// one run, divided in proportion to what was set aside for each; the parts add up. Where the budget limits the run's time, what nobody told
-/// is what the run had by the clock, at least its estimate and at most what was set aside.
+/// and what else was done is of the others. Device-seconds and money are those of the one run, divided in proportion to what was set
+/// aside for each; the parts add up. Where the budget limits the run's time, what nobody told is what the run had by the clock, at least
+/// its estimate and at most what was set aside.
 pub(super) fn bills(state: &State, trials: &[&Trial], end: &RunEnd, now: Millis) -> Vec<Spending> {
     let in_hand = trials.iter().filter_map(|trial| trial.running());
     let reserved: Vec<Spending> = in_hand.map(|(_, attempt)| attempt.reserved).collect();
