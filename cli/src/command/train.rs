@@ -212,7 +212,9 @@ async fn follow(client: &TrainerClient, id: &str) -> Result<(Followed, Vec<StepL
                     return Ok((Followed::ToTheEnd, losses));
                 };
                 let event = event.map_err(told)?;
-                losses.extend(StepLoss::of(&event));
+                // Progress is told without a step, too.
+                let told = StepLoss::of(&event);
+                losses.extend(told.filter(|told| losses.last() != Some(told)));
                 progress.show(&event);
             }
             () = interrupts.heard() => {

@@ -8,6 +8,8 @@ use super::estimate::Measured as Speed;
 use crate::runs::{self, Desk, Prepared};
 use crate::train::{Measured, Observer, Report, Wish};
 
+/// Time between two reports of progress without a step at least.
+const REPEAT: Duration = Duration::from_secs(1);
 /// Weight of the newest step in the moving averages of rates.
 const NEWEST: f64 = 0.1;
 
@@ -16,6 +18,8 @@ pub(super) struct Reporter<'a> {
     desk: &'a dyn Desk,
     model_digest: &'a str,
     interval: Duration,
+    /// The same without a step.
+    repeat: Duration,
     /// When the last step ended, and when progress was last reported.
     last_step: Instant,
     last_report: Option<Instant>,
@@ -35,6 +39,7 @@ impl<'a> Reporter<'a> {
             desk,
             model_digest,
             interval,
+            repeat: interval.max(REPEAT),
             last_step: Instant::now(),
             last_report: None,
             latest: None,
@@ -74,13 +79,13 @@ impl<'a> Reporter<'a> {
             tokens_per_second: self.tokens_per_second,
             remaining: Duration::try_from_secs_f64(left).ok(),
         };
-        self.tell(progress, now, step == total);
+        let interval = if step == total { Duration::ZERO } else { self.interval };
+        self.tell(progress, now, interval);
     }
 
-    /// Reports progress when it is time for it, or at once.
-    fn tell(&mut self, progress: Progress, now: Instant, at_once: bool) {
-        let is_due = self.last_report.is_none_or(|last| now - last >= self.interval);
-        if is_due || at_once {
+    /// Reports progress when so much time has passed.
+    fn tell(&mut self, progress: Progress, now: Instant, interval: Duration) {
+        if self.last_report.is_none_or(|last| now - last >= interval) {
             self.last_report = Some(now);
             self.latest = Some(progress.clone());
             self.desk.report(runs::Report::Progress(progress));
@@ -166,7 +171,7 @@ impl Observer for Reporter<'_> {
         };
         let now = Instant::now();
         progress.remaining = progress.remaining.map(|left| left.saturating_sub(now - last));
-        self.tell(progress, now, false);
+        self.tell(progress, now, self.repeat);
     }
 }
 
@@ -213,6 +218,7 @@ mod tests {
     fn long_work_between_steps_is_told_as_the_time_that_is_left() {
         let notes = Notes::default();
         let mut reporter = Reporter::new(&notes, "", Duration::ZERO);
+        reporter.repeat = Duration::ZERO;
         reporter.alive();
         std::thread::sleep(Duration::from_millis(5));
         reporter.report(step(1));
@@ -231,6 +237,18 @@ mod tests {
             1,
             "before the first step there is nothing to tell"
         );
+    }
+
+    #[test]
+    fn where_every_step_is_told_a_fast_evaluation_is_not() {
+        let notes = Notes::default();
+        let mut reporter = Reporter::new(&notes, "", Duration::ZERO);
+        for number in 1..4 {
+            reporter.report(step(number));
+            reporter.alive();
+        }
+        assert_eq!(notes.progress.lock().unwrap().len(), 3);
+        assert_eq!(*notes.alive.lock().unwrap(), 3);
     }
 
     #[test]
