@@ -44,12 +44,18 @@ fn told_once(lines: &[String], report: &Value) {
     assert_eq!(told.len(), losses(report), "{lines:#?}");
 }
 
+/// A suite, what it chose while nothing happened to it, and the same selection again, which is followed.
+fn storm(run: &str, flags: &[&str]) -> (Stage, Value, Following) {
+    let stage = Stage::start(run);
+    let calm = stage.selected("calm", flags);
+    let asked = stage.select("storm", &[flags, &["--format", "json"]].concat());
+    let following = Following::start(&strs(&asked));
+    (stage, calm, following)
+}
+
 #[test]
 fn a_killed_selector_takes_its_selection_up_where_it_is() {
-    let mut stage = Stage::start("40s");
-    let calm = stage.selected("calm", &[]);
-
-    let mut following = Following::start(&strs(&stage.select("storm", &["--format", "json"])));
+    let (mut stage, calm, mut following) = storm("40s", &[]);
     let mut lines = following.until(": loss ", 3);
     // In the middle of a round; a run ends while nobody listens.
     stage.kill(Part::Selector);
@@ -83,12 +89,7 @@ fn a_killed_selector_takes_its_selection_up_where_it_is() {
 
 #[test]
 fn a_selection_waits_for_a_killed_fitter() {
-    let mut stage = Stage::start("50s");
-    let policy = ["--policy", "flat-rectified-fit"];
-    let calm = stage.selected("calm", &policy);
-
-    let flags = stage.select("storm", &[&policy[..], &["--format", "json"]].concat());
-    let mut following = Following::start(&strs(&flags));
+    let (mut stage, calm, mut following) = storm("50s", &["--policy", "flat-rectified-fit"]);
     following.until("plan: ", 1);
     stage.kill(Part::Fitter);
     let url = stage.url();
@@ -109,10 +110,7 @@ fn a_selection_waits_for_a_killed_fitter() {
 
 #[test]
 fn a_killed_gateway_disturbs_only_those_who_watch() {
-    let mut stage = Stage::start("40s");
-    let calm = stage.selected("calm", &[]);
-
-    let mut following = Following::start(&strs(&stage.select("storm", &["--format", "json"])));
+    let (mut stage, calm, mut following) = storm("40s", &[]);
     let mut lines = following.until(": loss ", 3);
     // There at once.
     stage.restart(Part::Gateway);

@@ -155,7 +155,9 @@ fn pause(trial: &Trial, end: &RunEnd, config: &DriverConfig) -> std::time::Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::curve::{Loss, Observation};
     use crate::fixture::{ready, size, spec};
+    use crate::ports::Measured;
     use crate::selection::{Event, PlannedTrial, ScheduledAttempt, transition};
     use crate::simulate::SelectionPolicy;
 
@@ -239,6 +241,36 @@ mod tests {
                 .zip([40.0, 41.5, 12.0])
                 .all(|(spent, wanted)| (spent - wanted).abs() < 1e-9)
         );
+    }
+
+    #[test]
+    fn a_loss_that_was_told_before_the_run_failed_is_a_loss_and_paid_in_full() {
+        let state = running(None);
+        let measured = Measured {
+            observation: Observation::new(size(1_000), Loss::new(2.5).unwrap()),
+            model_digest: "sha256:a".to_owned(),
+            data_digest: "sha256:b".to_owned(),
+        };
+        let end = RunEnd {
+            outcome: Outcome::Failed {
+                failure: "DISK_FULL".to_owned(),
+            },
+            others: vec![measured.clone()],
+            detail: "no space for the weights".to_owned(),
+            device_seconds: Some(11.0),
+            money_nanos: None,
+            share_done: Some(0.5),
+            may_be_retried: true,
+        };
+        let ended = Ended {
+            trial: 0,
+            attempt: 1,
+            end,
+        };
+        let shares = shares(&state, &ended, 0);
+        let end = settle(&state, &shares[0], &DriverConfig::of("me"), 0).unwrap();
+        assert_eq!((end.outcome, end.retry_at), (Outcome::from(measured), None));
+        assert_eq!((end.spent.examples, end.spent.device_seconds.round()), (1_000, 11.0));
     }
 
     #[test]
